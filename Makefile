@@ -1,0 +1,84 @@
+# `make run` and `make test` set up everything they need in .venv; the second time they set up nothing.
+PYTHON ?= python3
+VENV := .venv
+UPSTREAM := .venv-upstream
+BIN := $(VENV)/bin
+PIP := -m pip install --quiet --disable-pip-version-check
+SITE ?= laptop
+
+.DELETE_ON_ERROR:
+.PHONY: help run setup setup-dev test test-all test-upstream lint format lock golden clean
+
+help:
+	@echo "make run            run the tutorial and the standard library census on this machine"
+	@echo "make test           run the tests (Parsl's own under our configs included)"
+	@echo "make test-all       everything there is"
+	@echo "make test-upstream  Parsl's own tests only"
+	@echo "make lint           ruff and mypy"
+	@echo "make lock           pin the dependencies anew (needs network)"
+
+run: $(VENV)/.run
+	@SITE=$(SITE) examples/run_all $(BIN)/pilotage
+
+setup: $(VENV)/.run
+setup-dev: $(VENV)/.dev
+
+test: $(VENV)/.dev $(UPSTREAM)/.ready
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.dev $(UPSTREAM)/.ready
+	$(BIN)/python -m pytest
+
+test-upstream: $(VENV)/.dev $(UPSTREAM)/.ready
+	$(BIN)/python -m pytest -m upstream
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: $(VENV)/.dev
+	PILOTAGE_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
+
+lock: $(VENV)/.dev
+	$(BIN)/python $(PIP) uv
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  pyproject.toml --extra report -o requirements/run.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  pyproject.toml --extra report --group dev -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  pyproject.toml requirements/upstream.in -o requirements/upstream.txt
+
+clean:
+	rm -rf $(VENV) $(UPSTREAM) results runinfo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pilotage needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "hint: on Debian, apt install python3-venv"; exit 2; }
+
+# .dev holds all of .run, so a developer's environment is never set up twice.
+$(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) ..."
+	@$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt
+	@$(BIN)/python $(PIP) --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) for development ..."
+	@$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python $(PIP) --no-deps -e .
+	@touch $@ $(VENV)/.run
+
+$(UPSTREAM)/.ready: requirements/upstream.txt pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(UPSTREAM) for Parsl's own tests ..."
+	@rm -rf $(UPSTREAM)
+	@$(PYTHON) -m venv $(UPSTREAM)
+	@$(UPSTREAM)/bin/python $(PIP) --require-hashes -r requirements/upstream.txt
+	@$(UPSTREAM)/bin/python $(PIP) --no-deps -e .
+	@touch $@

@@ -1,0 +1,34 @@
+"""pilotage: any Parsl workflow, unchanged, on any site.
+
+``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. Both are imported when first used, so
+that ``import pilotage`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pilotage.assembly.configs import config, load
+    from pilotage.errors import PilotageError
+
+__all__ = ["PilotageError", "__version__", "config", "load"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "PilotageError": "pilotage.errors",
+    "config": "pilotage.assembly.configs",
+    "load": "pilotage.assembly.configs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

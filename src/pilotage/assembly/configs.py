@@ -1,0 +1,254 @@
+"""From sites to a ``parsl.Config``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotage import paths, system
+from pilotage.assembly.calls import make
+from pilotage.errors import LabelError, SiteValueError, UnsupportedError, UsageError
+from pilotage.sites import overrides as site_overrides
+from pilotage.sites.catalogue import Catalogue, Resolved
+from pilotage.sites.models import BlockSite, KubernetesSite, LocalSite
+from pilotage.sites.plan import HTEX, Call, Machine, Plan, plan, provider_settings
+
+if TYPE_CHECKING:
+    from parsl.config import Config
+    from parsl.dataflow.dflow import DataFlowKernel
+    from parsl.executors.base import ParslExecutor
+
+OURS = {
+    "parsl.executors.HighThroughputExecutor": "pilotage.engine.executor.HighThroughputExecutor",
+    "parsl.providers.LocalProvider": "pilotage.providers.local.LocalProvider",
+    "parsl.providers.SlurmProvider": "pilotage.providers.scripts.SlurmProvider",
+    "parsl.providers.PBSProProvider": "pilotage.providers.scripts.PBSProProvider",
+    "parsl.providers.GridEngineProvider": "pilotage.providers.scripts.GridEngineProvider",
+}
+"""Parsl's class and the subclass of it that a pilotage config uses in its place."""
+
+SiteChoice = str | Mapping[str, str] | None
+"""A site's name or a config file's path, several under labels, or None for the default site."""
+
+run_targets: Sequence[Target] | None = None
+"""In a driver of ``pilotage run``, the run's sites: what `config` and `load` without a site mean there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One ``label=site`` of a run: a site of the catalogue, or a file with a Parsl config."""
+
+    label: str
+    resolved: Resolved | None = None
+    file: Path | None = None
+
+
+def targets(
+    site: SiteChoice, assignments: Sequence[str] = (), catalogue: Catalogue | None = None, **changes: Any
+) -> list[Target]:
+    """Return the sites of a run, resolved, with ``--set`` assignments and keyword changes applied.
+
+    Raises SiteError where a site is wrong and LabelError where a label is.
+    """
+    catalogue = catalogue or Catalogue.load()
+    chosen = dict(site) if isinstance(site, Mapping) else {"": site or catalogue.default_site}
+    if not chosen:
+        raise UsageError("no site is given")
+    unknown = site_overrides.labels(assignments) - {label or _label(name) for label, name in chosen.items()}
+    if unknown:
+        raise LabelError(f"--set names the label {sorted(unknown)[0]!r}, which this run does not have")
+    found = []
+    for given, name in chosen.items():
+        label = given or _label(name)
+        _check_label(label)
+        if is_file(name):
+            if assignments or changes:
+                raise UsageError(
+                    f"{name} is a Parsl config of its own, whose values cannot be set from outside",
+                    hint="change the file, or make it a site",
+                )
+            found.append(Target(label, file=Path(name).absolute()))
+        else:
+            tables = [*site_overrides.parse(assignments, label), *site_overrides.from_mapping(changes)]
+            found.append(Target(label, resolved=catalogue.resolve(name, tables)))
+    return found
+
+
+def is_file(name: str) -> bool:
+    """Return whether ``name`` means a Parsl config file rather than a site."""
+    return name.endswith(".py") or "/" in name
+
+
+def config(site: SiteChoice = None, /, *, run_dir: str | None = None, **overrides: Any) -> Config:
+    """Return the ``parsl.Config`` of a site (or of several, under labels).
+
+    Parameters
+    ----------
+    site: a site's name, the path of a Python file with ``config`` or ``fresh_config()``, or a mapping
+        ``{label: site}``; the default site when not given.
+    run_dir: Parsl's run folder; a new private one in the state folder when not given.
+    overrides: values of the site by key, as ``--set`` gives them; tables as dictionaries.
+
+    Raises SiteError and its kin for a site that is wrong, StorageError for a run folder that cannot be made.
+    """
+    if site is None and run_targets is not None and not overrides:
+        return config_of(run_targets, run_dir)
+    return config_of(targets(site, **overrides), run_dir)
+
+
+def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path: Sequence[str] = ()) -> Config:
+    """Return the ``parsl.Config`` of resolved targets; see `config`."""
+    if len(chosen) == 1 and chosen[0].file is not None:
+        from pilotage.assembly.files import config_from_file
+
+        return config_from_file(chosen[0].file)
+    executors: list[ParslExecutor] = []
+    arguments: dict[str, Any] = {}
+    set_by: dict[str, Resolved] = {}
+    for target in chosen:
+        if target.resolved is None:
+            from pilotage.assembly.files import executor_from_file
+
+            executors.append(executor_from_file(target.file or Path(), target.label))
+            continue
+        planned = plan(target.resolved, target.label, machine(target.resolved))
+        executors.append(_executor(target.resolved, planned, script_path))
+        _merge_config(arguments, set_by, planned, target.resolved)
+    arguments["run_dir"] = run_dir or str(paths.RunFolder.create().parsl)
+    call = Call("parsl.config.Config", {**arguments, "executors": executors}, {k: ("config", k) for k in set_by})
+    owner = next((t.resolved for t in chosen if t.resolved is not None), None)
+    made: Config = make(call, owner if not set_by else next(iter(set_by.values())))
+    return made
+
+
+def load(site: SiteChoice = None, /, **overrides: Any) -> DataFlowKernel:
+    """Load a site's config into Parsl, where ``parsl.load(config)`` stood; see `config` for the arguments.
+
+    The DataFlowKernel that it returns is a context manager: leaving the block waits for the tasks, and ends the
+    workers.
+    """
+    import parsl
+
+    from pilotage.assembly.labels import redirect_labels
+
+    dfk = parsl.load(config(site, **overrides))
+    redirect_labels(dfk)
+    return dfk
+
+
+def machine(resolved: Resolved, python: str | None = None) -> Machine:
+    """Return what the plan of ``resolved`` takes from this machine."""
+    site = resolved.site
+    own = site.python if isinstance(site, BlockSite) else None
+    return Machine(python=own or python or sys.executable, cores=system.usable_cores(), address=_address(resolved))
+
+
+def _address(resolved: Resolved) -> str:
+    site = resolved.site
+    if not isinstance(site, BlockSite) or site.address:
+        return (isinstance(site, BlockSite) and site.address) or "127.0.0.1"
+    if site.interface:
+        found = system.interface_address(site.interface)
+        if found is None:
+            raise SiteValueError(
+                f"this machine has no interface {site.interface!r} with an IPv4 address",
+                where=resolved.place("interface"),
+                hint="run the driver where it is (a login node), or give the address: --set address=IP",
+            )
+        return found
+    return "127.0.0.1" if isinstance(site, LocalSite) else system.primary_address()
+
+
+def executor_call(planned: Plan, python: str) -> Call:
+    """Return the executor's call with the commands that start worker pools and interchange by absolute path.
+
+    Parsl finds both by PATH, which fails in a virtual environment that is not activated.
+    """
+    if planned.executor.target != HTEX:
+        return planned.executor
+    from pilotage.engine.commands import interchange_command, worker_command
+
+    commands = {
+        "launch_cmd": worker_command(python),
+        "interchange_launch_cmd": interchange_command(sys.executable),
+    }
+    return replace(planned.executor, arguments={**commands, **planned.executor.arguments})
+
+
+def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> ParslExecutor:
+    site = resolved.site
+    refuse_if_unready(resolved)
+    if isinstance(site, KubernetesSite):
+        _require_kubernetes()
+    call = executor_call(planned, machine(resolved).python)
+    if call.target != HTEX or not isinstance(site, BlockSite):
+        threads: ParslExecutor = make(call, resolved)
+        return threads
+    provider_call = planned.provider
+    if provider_call is None:
+        raise TypeError("a plan with HighThroughputExecutor has a provider")
+    provider = make(replace(provider_call, target=OURS.get(provider_call.target, provider_call.target)), resolved)
+    if hasattr(type(provider), "settings"):
+        provider.settings = provider_settings(site)
+    make(call, resolved, check_only=True)  # an argument that only our subclass knows is none of the site's
+    own = {"serializer": site.engine.serializer, "script_path": tuple(script_path), "provider": provider}
+    made: ParslExecutor = make(replace(call, target=OURS[HTEX], arguments={**call.arguments, **own}), resolved)
+    return made
+
+
+def refuse_if_unready(resolved: Resolved) -> None:
+    """Raise UnsupportedError where blocks of this scheduler cannot be run."""
+    if reason := type(resolved.site).refuses_to_run:
+        raise UnsupportedError(
+            f"sites of scheduler {resolved.site.scheduler!r} cannot be run: {reason}",
+            where=resolved.place("scheduler"),
+            hint=f"pilotage site show {resolved.name} --script shows what it would start",
+        )
+
+
+def _require_kubernetes() -> None:
+    from pilotage.errors import MissingExtraError
+
+    try:
+        importlib.import_module("kubernetes")
+    except ImportError as error:
+        raise MissingExtraError(
+            "Parsl's KubernetesProvider needs the package kubernetes", hint="pip install kubernetes"
+        ) from error
+
+
+def _merge_config(arguments: dict[str, Any], set_by: dict[str, Resolved], planned: Plan, resolved: Resolved) -> None:
+    for key, value in planned.config.items():
+        given = key in planned.config_keys
+        if given and key in set_by and arguments[key] != value:
+            raise SiteValueError(
+                f"{key} = {value!r}, but the site {set_by[key].name!r} of the same run has {arguments[key]!r}",
+                where=resolved.place("config", key),
+                hint=f"one Config serves all sites: --set config.{key}=...",
+            )
+        if given:
+            set_by[key] = resolved
+        elif key in set_by:
+            continue
+        elif key == "strategy_period" and key in arguments:
+            value = min(value, arguments[key])
+        elif key == "strategy" and arguments.get(key) == "htex_auto_scale":
+            continue
+        arguments[key] = value
+
+
+def _label(name: str) -> str:
+    return Path(name).stem if is_file(name) else name
+
+
+def _check_label(label: str) -> None:
+    # Parsl makes a folder of a label, and "all" and "_parsl_internal" mean something to it.
+    if label in ("all", "_parsl_internal") or not label or not all(c.isalnum() or c in "._-" for c in label):
+        raise LabelError(
+            f"{label!r} cannot be an executor's label",
+            hint="letters, digits, '.', '_' and '-'; not 'all' or '_parsl_internal'",
+        )

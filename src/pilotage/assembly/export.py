@@ -1,0 +1,109 @@
+"""A stand-alone Parsl config module for a site: what a user takes along who leaves pilotage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from pilotage.assembly.configs import executor_call, machine, refuse_if_unready
+from pilotage.errors import UnsupportedError
+from pilotage.sites.catalogue import Resolved
+from pilotage.sites.models import BlockSite, KubernetesSite
+from pilotage.sites.plan import Call, plan
+
+
+def export(resolved: Resolved) -> str:
+    """Return the source of a Python module with ``fresh_config()`` and ``config`` for the site.
+
+    Every argument of provider, launcher and executor equals that of ``pilotage.config``; what Parsl lacks is named
+    in the module's head. Raises UnsupportedError for schedulers that Parsl has no provider for.
+    """
+    if (reason := type(resolved.site).refuses_to_run) is not None:
+        raise UnsupportedError(
+            f"a site of scheduler {resolved.site.scheduler!r} has no stand-alone Parsl config: {reason}",
+            where=resolved.place("scheduler"),
+            hint=f"pilotage site show {resolved.name} --script shows what it would start",
+        )
+    refuse_if_unready(resolved)
+    here = machine(resolved)
+    planned = plan(resolved, resolved.name, here)
+    executor = executor_call(planned, here.python)
+    body = Call("parsl.config.Config", {"executors": [executor], **planned.config})
+    imports = sorted(_imports(body))
+    lines = [
+        *_head(resolved),
+        "",
+        *(f"from {module} import {name}" for module, name in imports),
+        "",
+        "",
+        "def fresh_config():",
+        '    """Return a new Config; Parsl\'s executors can be used only once."""',
+        f"    return {_source(body, 4)}",
+        "",
+        "",
+        "config = fresh_config()",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _head(resolved: Resolved) -> list[str]:
+    missing = [f"- {text}" for text in _lost(resolved)]
+    return [
+        '"""Parsl configuration, written by pilotage; it needs Parsl alone.',
+        "",
+        f"Site: {resolved.name}" + (f" ({resolved.site.description})" if resolved.site.description else ""),
+        f"Parsl: {metadata.version('parsl')}, Python: {sys.version_info.major}.{sys.version_info.minor}",
+        "",
+        "What pilotage does for this site and Parsl does not:",
+        "",
+        *missing,
+        '"""',
+    ]
+
+
+def _lost(resolved: Resolved) -> list[str]:
+    site = resolved.site
+    lost = ["a private run folder for each run (here: runinfo/ in the current folder)"]
+    if isinstance(site, BlockSite) and site.uses_blocks:
+        if site.engine.serializer == "cloudpickle":
+            lost.insert(
+                0,
+                "engine: functions and classes of the script travel with the globals they use, and come back as"
+                " the script's own classes",
+            )
+        lost += [
+            "the script's folder on the workers' import path, and the driver's folder as theirs",
+            "an interchange that ends with the driver",
+        ]
+    if isinstance(site, KubernetesSite) and site.walltime:
+        lost.append(f"walltime = {site.walltime!r}: Parsl's pods have no deadline")
+    if isinstance(site, KubernetesSite) and site.context:
+        lost.append(f"context = {site.context!r}: Parsl takes the kubeconfig's current context")
+    return lost
+
+
+def _imports(value: Any) -> set[tuple[str, str]]:
+    if isinstance(value, Call):
+        own = {(value.module, value.name)}
+        return own.union(*(_imports(argument) for argument in value.arguments.values()))
+    if isinstance(value, (list, tuple)):
+        return set().union(*(_imports(item) for item in value))
+    return set()
+
+
+def _source(value: Any, indent: int) -> str:
+    inner = " " * (indent + 4)
+    closing = " " * indent
+    if isinstance(value, Call):
+        arguments = "".join(
+            f"{inner}{name}={_source(argument, indent + 4)},\n" for name, argument in value.arguments.items()
+        )
+        return f"{value.name}(\n{arguments}{closing})" if arguments else f"{value.name}()"
+    if isinstance(value, list) and any(isinstance(item, Call) for item in value):
+        items = "".join(f"{inner}{_source(item, indent + 4)},\n" for item in value)
+        return f"[\n{items}{closing}]"
+    if isinstance(value, Mapping):
+        return repr(dict(value))
+    return repr(value)

@@ -1,0 +1,67 @@
+"""Any module with a Parsl config, wherever a site's name is accepted."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pilotage.errors import LabelError, SiteFileError
+
+if TYPE_CHECKING:
+    from parsl.config import Config
+    from parsl.executors.base import ParslExecutor
+
+
+def config_from_file(path: Path) -> Config:
+    """Return the config of the Python file ``path``: ``fresh_config()`` where it has one, else ``config``.
+
+    Raises SiteFileError where the file is missing, fails, or has neither.
+    """
+    from parsl.config import Config
+
+    if not path.is_file():
+        raise SiteFileError(
+            "there is no such file",
+            where=str(path),
+            hint="a site's name has no slash and does not end in .py",
+        )
+    try:
+        # Not __main__: these files may end in a parsl.load() under the usual guard.
+        names: dict[str, Any] = runpy.run_path(str(path), run_name="pilotage_config_file")
+        found = names["fresh_config"]() if callable(names.get("fresh_config")) else names.get("config")
+    except Exception as error:  # foreign code may raise anything; its own words are what helps
+        raise SiteFileError(f"failed: {type(error).__name__}: {error}", where=_place(path, error)) from error
+    if not isinstance(found, Config):
+        raise SiteFileError(
+            "it defines neither config (a parsl.config.Config) nor fresh_config()",
+            where=str(path),
+            hint="config = parsl.config.Config(executors=[...])",
+        )
+    return found
+
+
+def executor_from_file(path: Path, label: str) -> ParslExecutor:
+    """Return the one executor of a config file under ``label``; raises LabelError where it has several."""
+    executors = list(config_from_file(path).executors)
+    if len(executors) != 1:
+        labels = ", ".join(executor.label for executor in executors)
+        raise LabelError(
+            f"the config has {len(executors)} executors ({labels}), and only one can be called {label!r}",
+            where=str(path),
+            hint="use the file as the only --site, or split it",
+        )
+    executors[0].label = label
+    return executors[0]
+
+
+def _place(path: Path, error: Exception) -> str:
+    line = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == str(path):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        line = error.lineno
+    return f"{path}:{line}" if line else str(path)

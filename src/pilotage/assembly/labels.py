@@ -1,0 +1,61 @@
+"""Executor labels that a run does not have.
+
+A script written for one machine names that machine's executors. In a run with one site such a label means that
+site; with several, only the user can say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pilotage.errors import LabelError, did_you_mean
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
+    from parsl.executors.base import ParslExecutor
+
+INTERNAL = "_parsl_internal"
+
+
+class Labels(dict[str, "ParslExecutor"]):
+    """The executors of a DataFlowKernel by label, answering for labels that are not there."""
+
+    def __init__(self, executors: dict[str, ParslExecutor], say: Callable[[str], None]) -> None:
+        super().__init__(executors)
+        self._say = say
+        self._said: set[str] = set()
+
+    def __missing__(self, label: str) -> ParslExecutor:
+        own = [known for known in self if known != INTERNAL]
+        if len(own) == 1:
+            if label not in self._said:
+                self._said.add(label)
+                self._say(f"no executor {label!r} in this run: its tasks go to {own[0]!r}")
+            return self[own[0]]
+        near = did_you_mean(label, own)
+        raise LabelError(
+            f"an app asks for the executor {label!r}, and this run has {', '.join(own)}",
+            hint=f"{near + ' ' if near else ''}give the run that label: --site {label}=SITE",
+        )
+
+
+def redirect_labels(dfk: DataFlowKernel, say: Callable[[str], None] | None = None) -> None:
+    """Let unknown executor labels of ``dfk`` go to its only site; ``say`` hears of each label once.
+
+    Without ``say`` the message goes to the log of pilotage.
+    """
+    import logging
+
+    logger = logging.getLogger("pilotage")
+    dfk.executors = Labels(dfk.executors, say or logger.warning)
+    original = dfk.submit
+
+    def submit(func: Callable[..., Any], app_args: Any, executors: Any, *rest: Any, **more: Any) -> Any:
+        # Parsl draws from the list first and looks the label up in its own thread, where an error of ours would
+        # reach the user as a ValueError about a task; here it is raised where the app is called.
+        for label in executors if isinstance(executors, list) else ():
+            dfk.executors[label]
+        return original(func, app_args, executors, *rest, **more)
+
+    dfk.submit = submit  # type: ignore[method-assign]

@@ -1,0 +1,120 @@
+"""What a site would start, as text: nothing is asked, written or run.
+
+Values that only a run knows appear as named placeholders: ``@run_dir@``, ``@job_name@``, ``@block_id@``,
+``@address@`` and ``@worker_port@``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pilotage.assembly.calls import make
+from pilotage.assembly.configs import executor_call, machine
+from pilotage.engine.executor import HighThroughputExecutor
+from pilotage.schedulers import scheduler
+from pilotage.schedulers.base import Block
+from pilotage.sites.catalogue import Resolved
+from pilotage.sites.models import BlockSite, ParslSite
+from pilotage.sites.plan import HTEX, Call, Machine, launcher, provider_settings
+
+PLACEHOLDERS = ("@run_dir@", "@job_name@", "@block_id@", "@address@", "@worker_port@")
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What a site would start.
+
+    ``script`` is the batch script or manifest, ``worker_command`` what starts one manager; both are None where a
+    site starts nothing of its kind, and ``note`` says why.
+    """
+
+    scheduler: str
+    script: str | None
+    worker_command: str | None
+    note: str | None = None
+
+
+def render(resolved: Resolved, python: str | None = None) -> Rendering:
+    """Return the batch script and worker command of a site, for any scheduler, with nothing of it installed.
+
+    Parameters
+    ----------
+    resolved: the site.
+    python: path of the workers' Python where the site does not say (default: the running one).
+
+    Raises SiteError where the site cannot be rendered.
+    """
+    site = resolved.site
+    if not isinstance(site, BlockSite) or not site.uses_blocks:
+        return Rendering(site.scheduler, None, None, "tasks run in threads of the driver: nothing is started")
+    command = worker_command(resolved, site, python)
+    if isinstance(site, ParslSite):
+        note = f"{site.provider['class']} of Parsl writes its own script around the worker command"
+        return Rendering(site.scheduler, None, command, note)
+    wrap = launcher(site)
+    wrapped = command if wrap is None else make(wrap, resolved)(command, 1, site.nodes_per_block, "@run_dir@")
+    settings = provider_settings(site)
+    block = Block(
+        name="@job_name@",
+        command=wrapped,
+        stdout="@run_dir@/@job_name@.stdout",
+        stderr="@run_dir@/@job_name@.stderr",
+        nodes=site.nodes_per_block,
+        walltime=getattr(site, "walltime", None),
+        worker_init=site.worker_init,
+        settings=settings,
+    )
+    return Rendering(site.scheduler, scheduler(site.scheduler).render(block), command)
+
+
+def worker_command(resolved: Resolved, site: BlockSite, python: str | None = None) -> str:
+    """Return the command that starts one manager of the site, as Parsl's executor composes it."""
+    from parsl.providers import LocalProvider
+
+    from pilotage.sites.plan import plan
+
+    address = site.address or "@address@"
+    here = machine_for_rendering(resolved, python)
+    local_plan = plan(_as_renderable(resolved), resolved.name, replace(here, address="127.0.0.1"))
+    call = executor_call(local_plan, here.python)
+    # The provider's part in the command is its number of nodes; a real one might ask the scheduler when made.
+    stand_in = LocalProvider(nodes_per_block=site.nodes_per_block)
+    executor: Any = make(
+        Call(
+            f"{HighThroughputExecutor.__module__}.{HighThroughputExecutor.__name__}",
+            {**call.arguments, "provider": stand_in, "script_path": ("@script_dir@",), "worker_cwd": "@cwd@"},
+            call.keys,
+        ),
+        resolved,
+    )
+    executor.all_addresses = {address}
+    executor.worker_port = executor.worker_port or "@worker_port@"
+    executor.run_dir = "@run_dir@"
+    executor.cert_dir = "@run_dir@/certificates" if executor.encrypted else None
+    executor.logconf_path = None
+    executor.initialize_scaling()
+    return str(executor._get_launch_command("@block_id@")).strip()
+
+
+def machine_for_rendering(resolved: Resolved, python: str | None) -> Machine:
+    """Return the machine's part without asking for addresses, which may not exist here."""
+    site = resolved.site
+    given = (site.address if isinstance(site, BlockSite) else None) or "127.0.0.1"
+    literal = resolved.site.model_copy(update={"address": given, "interface": None})
+    return machine(replace(resolved, site=literal), python)
+
+
+def _as_renderable(resolved: Resolved) -> Resolved:
+    """Return the site with a provider that the plan knows, for schedulers that Parsl has no provider for."""
+    if type(resolved.site).refuses_to_run is None:
+        return resolved
+    from pilotage.sites.models import LocalSite
+
+    site = resolved.site
+    shared = {name: getattr(site, name) for name in BlockSite.model_fields if name in type(site).model_fields}
+    shared |= {"scheduler": "local", "provider": {}, "launcher": {}}
+    return replace(resolved, site=LocalSite.model_construct(**shared))
+
+
+__all__ = ["HTEX", "PLACEHOLDERS", "Rendering", "render", "worker_command"]

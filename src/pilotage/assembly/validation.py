@@ -1,0 +1,68 @@
+"""Checking sites as far as it goes without starting anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pilotage.assembly.calls import check, find, make
+from pilotage.assembly.configs import executor_call
+from pilotage.assembly.rendering import machine_for_rendering, render
+from pilotage.errors import PilotageError
+from pilotage.sites import overrides
+from pilotage.sites.catalogue import Catalogue, Resolved
+from pilotage.sites.plan import Call, plan
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of one site: an error, or None; and what a person should know."""
+
+    name: str
+    error: PilotageError | None = None
+    note: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for ``--json``."""
+        return {
+            "site": self.name,
+            "ok": self.error is None,
+            "note": self.note,
+            "error": self.error and self.error.as_dict(),
+        }
+
+
+def validate_sites(catalogue: Catalogue, names: Sequence[str], assignments: Sequence[str] = ()) -> list[Report]:
+    """Return a report for each of ``names`` (all sites when empty)."""
+    return [_validate(catalogue, name, assignments) for name in names or catalogue.names()]
+
+
+def _validate(catalogue: Catalogue, name: str, assignments: Sequence[str]) -> Report:
+    try:
+        resolved = catalogue.resolve(name, overrides.parse(assignments, name))
+        note = check_arguments(resolved)
+        render(resolved)
+    except PilotageError as error:
+        return Report(name, error)
+    return Report(name, note=note)
+
+
+def check_arguments(resolved: Resolved) -> str | None:
+    """Check every argument that a site passes to Parsl against the constructors; return a note, or None.
+
+    Launchers are made, since they are pure; providers are only checked by signature, since some of Parsl's ask the
+    scheduler or read credentials when they are made.
+    """
+    if reason := type(resolved.site).refuses_to_run:
+        return f"can be shown, not run: {reason}"
+    planned = plan(resolved, resolved.name, machine_for_rendering(resolved, None))
+    for call in (executor_call(planned, "python"), planned.provider):
+        if call is not None:
+            check(call, find(call, resolved), resolved)
+            wrapped = call.arguments.get("launcher")
+            if isinstance(wrapped, Call):
+                make(wrapped, resolved)
+    config = Call("parsl.config.Config", planned.config, {key: ("config", key) for key in planned.config_keys})
+    make(config, resolved)
+    return None

@@ -1,0 +1,15 @@
+"""The driver process's entrance: gives it a place to talk to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from pilotage.output import Output
+from pilotage.paths import RunFolder
+from pilotage.runs.driver import drive
+
+
+def main() -> None:
+    """Run the script of the run whose folder is the only argument; exits with the script's code."""
+    drive(RunFolder(Path(sys.argv[1])), Output())

@@ -1,0 +1,175 @@
+"""``pilotage site``: list, show, add, validate, export, schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pilotage.cli.common import command_options, set_option
+from pilotage.errors import UsageError
+from pilotage.output import Output
+
+if TYPE_CHECKING:
+    from pilotage.sites.catalogue import Catalogue, Resolved
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def site() -> None:
+    """List, show, add, check and export sites."""
+
+
+def _catalogue(output: Output) -> Catalogue:
+    from pilotage.sites.catalogue import Catalogue
+
+    found = Catalogue.load()
+    for warning in found.warnings:
+        output.warn(warning)
+    return found
+
+
+def _resolve(output: Output, name: str, assignments: tuple[str, ...]) -> Resolved:
+    from pilotage.assembly.configs import targets
+
+    chosen = targets(name, assignments, _catalogue(output))[0]
+    if chosen.resolved is None:
+        raise UsageError(f"{name} is a Parsl config already, not a site")
+    return chosen.resolved
+
+
+@site.command("list")
+@command_options
+def list_sites(output: Output) -> None:
+    """List all sites that are known here."""
+    from pilotage.sites.listing import summaries
+
+    catalogue = _catalogue(output)
+    rows = summaries(catalogue)
+    output.table(
+        ("name", "scheduler", "from", "description"),
+        [(row["name"], row["scheduler"], row["source"], row["description"]) for row in rows],
+        {"default_site": catalogue.default_site, "sites": rows},
+    )
+
+
+@site.command()
+@click.argument("name", metavar="SITE")
+@set_option
+@click.option("--script", is_flag=True, help="Show the batch script and the worker command instead.")
+@click.option("--origin", is_flag=True, help="Say where each value was written.")
+@command_options
+def show(output: Output, name: str, assignments: tuple[str, ...], script: bool, origin: bool) -> None:
+    """Show a site as resolved: its values, where they come from, or what it would start."""
+    from pilotage.sites.listing import origins_of, resolved_toml, values_of
+
+    resolved = _resolve(output, name, assignments)
+    if script:
+        _show_script(output, resolved)
+    elif origin:
+        rows = origins_of(resolved)
+        output.table(
+            ("key", "value", "origin"),
+            [(r["key"], r["value"], r["origin"]) for r in rows],
+            {"site": name, "values": rows},
+        )
+    else:
+        output.text(resolved_toml(resolved), {"site": name, "values": values_of(resolved)})
+
+
+def _show_script(output: Output, resolved: Resolved) -> None:
+    from dataclasses import asdict
+
+    from pilotage.assembly.rendering import render
+
+    rendering = render(resolved)
+    if rendering.note:
+        output.say(f"note: {rendering.note}")
+    shown = rendering.script or rendering.worker_command
+    if output.as_json:
+        output.data(asdict(rendering))
+    elif shown:
+        output.text(shown)
+
+
+@site.command()
+@click.argument("names", metavar="[SITE]...", nargs=-1)
+@set_option
+@command_options
+def validate(output: Output, names: tuple[str, ...], assignments: tuple[str, ...]) -> None:
+    """Check sites (all, when none is named), Parsl's constructors included."""
+    from pilotage.assembly.validation import validate_sites
+
+    reports = validate_sites(_catalogue(output), names, assignments)
+    for report in reports:
+        if report.error is None:
+            output.say(f"{report.name}: ok{f' ({report.note})' if report.note else ''}")
+    output.data({"sites": [report.as_dict() for report in reports]})
+    failed = [report.error for report in reports if report.error is not None]
+    for error in failed:
+        Output(debug=output.debug).error(error)
+    if failed:
+        raise SystemExit(2)
+
+
+@site.command()
+@click.argument("name", metavar="SITE")
+@set_option
+@click.option("--output", "-o", "path", metavar="FILE", help="Write to a file instead of stdout.")
+@command_options
+def export(output: Output, name: str, assignments: tuple[str, ...], path: str | None) -> None:
+    """Write a stand-alone Parsl config module for a site; it needs no pilotage."""
+    from pilotage.assembly.export import export as export_site
+    from pilotage.paths import write_user_file
+
+    text = export_site(_resolve(output, name, assignments))
+    if path is None:
+        output.text(text, {"site": name, "module": text})
+        return
+    write_user_file(path, text)
+    output.say(f"written: {path}")
+    output.data({"site": name, "path": path})
+
+
+@site.command()
+@command_options
+def schema(output: Output) -> None:
+    """Print the JSON Schema of a site file, for editors."""
+    import json
+
+    from pilotage.sites.schema import file_schema
+
+    value = file_schema()
+    output.text(json.dumps(value, indent=2), value)
+
+
+@site.command()
+@click.argument("name", metavar="NAME")
+@click.option("--scheduler", help="Take this one of the schedulers found (local: this machine).")
+@click.option("--queue", help="Partition or queue.")
+@click.option("--account", help="Account (project, bank) to charge.")
+@click.option("--nodes", type=click.IntRange(min=1), help="Nodes in one block.")
+@click.option("--project", is_flag=True, help="Write ./pilotage.toml instead of your own file.")
+@click.option("--force", is_flag=True, help="Replace a site of the same name in that file.")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: take what was found.")
+@command_options
+def add(output: Output, name: str, project: bool, force: bool, yes: bool, **given: Any) -> None:
+    """Add a site: detects what this machine has, asks little, writes commented TOML."""
+    from pilotage.assembly.adding import add_site
+    from pilotage.hosts.local import LocalHost
+
+    ask = None if yes else _ask
+    path, text = add_site(name, LocalHost(), given, ask=ask, project=project, force=force, say=output.say)
+    if output.as_json:
+        output.data({"site": name, "path": str(path), "toml": text})
+    else:
+        output.text(text)
+    output.say(f"written: {path}")
+
+
+def _ask(question: str, choices: list[str], default: str) -> str:
+    # Questions are talk: they go to stderr, and stdout stays data.
+    if len(choices) > 1:
+        answer: str = click.prompt(question, type=click.Choice(choices), default=default, err=True)
+    else:
+        answer = click.prompt(question, default=default, err=True)
+    return answer

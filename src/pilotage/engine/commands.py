@@ -1,0 +1,40 @@
+"""The commands that start Parsl's processes, by absolute path: no activated environment is needed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+
+POOL = "parsl.executors.high_throughput.process_worker_pool"
+INTERCHANGE = "parsl.executors.high_throughput.interchange"
+OUR_POOL = "pilotage.worker.pool"
+OUR_INTERCHANGE = "pilotage.engine.interchange"
+
+
+def worker_command(python: str) -> str:
+    """Return Parsl's launch command with the worker pool started by ``python`` as a module."""
+    # Parsl fills its template in twice, so a brace of the path must survive two rounds.
+    path = shlex.quote(python).replace("{", "{{{{").replace("}", "}}}}")
+    start = "process_worker_pool.py"
+    if not DEFAULT_LAUNCH_CMD.startswith(start):
+        raise RuntimeError(f"Parsl's launch command has changed: {DEFAULT_LAUNCH_CMD!r}")
+    return f"{path} -m {POOL}{DEFAULT_LAUNCH_CMD[len(start) :]}"
+
+
+def interchange_command(python: str) -> list[str]:
+    """Return the command that starts Parsl's interchange by ``python`` as a module."""
+    return [python, "-m", INTERCHANGE]
+
+
+def with_our_pool(command: str, cwd: str, path: Sequence[str]) -> str:
+    """Return a launch command with our start of the pool in the place of Parsl's; another command as it is."""
+    ours = shlex.join(["-m", OUR_POOL, "--cwd", cwd, *(part for folder in path for part in ("--path", folder)), "--"])
+    return command.replace(f"-m {POOL}", ours, 1)
+
+
+def with_our_interchange(command: Sequence[str]) -> list[str]:
+    """Return an interchange command with our start of it in the place of Parsl's; another command as it is."""
+    parts = list(command)
+    return [*parts[:1], "-m", OUR_INTERCHANGE] if parts[1:] == ["-m", INTERCHANGE] else parts

@@ -1,0 +1,130 @@
+"""Every error a user can meet, each with a place, a hint and an exit code.
+
+::
+
+    PilotageError                    1
+    ├── UsageError                   2  an argument of a command or call cannot be used
+    │   ├── ScriptError              2  the script is missing, a folder, or does not parse
+    │   ├── LabelError               2  an executor label or a ``--site label=S`` cannot be used
+    │   └── ConfigConflictError      2  the script loads its own Config and --site was given
+    ├── SiteError                    2  something is wrong with a site
+    │   ├── SiteFileError            2  a site file cannot be read or is not TOML
+    │   ├── SiteValueError           2  a key is unknown, missing, or has a wrong value
+    │   ├── UnknownSiteError         2  no site of that name
+    │   ├── ExtendsError             2  ``extends`` names nothing, or itself in the end
+    │   └── ParslArgumentError       2  Parsl's constructor does not know or refuses an argument
+    ├── UnsupportedError             2  the site is right, but this cannot be done with it
+    ├── MissingExtraError            2  an optional dependency is not installed
+    └── StorageError                 2  a file or folder of ours cannot be written or read
+
+A message says what happened; ``where`` says in which file, line and key; ``hint`` says what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+class PilotageError(Exception):
+    """Base of all errors of pilotage.
+
+    Parameters
+    ----------
+    message: what happened, in one sentence.
+    where: the place: ``file:line``, a site, a command, a job.
+    hint: what the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.message}" if self.where else self.message]
+        if self.hint:
+            parts.append(f"hint: {self.hint}")
+        return "\n\n".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the error for ``--json``: kind, message, where, hint, exit_code."""
+        return {
+            "error": type(self).__name__,
+            "message": self.message,
+            "where": self.where,
+            "hint": self.hint,
+            "exit_code": self.exit_code,
+        }
+
+
+class UsageError(PilotageError):
+    """An argument of a command or a call cannot be used."""
+
+    exit_code = 2
+
+
+class ScriptError(UsageError):
+    """The script is missing, is a folder, or does not parse."""
+
+
+class LabelError(UsageError):
+    """An executor label cannot be used in this run."""
+
+
+class ConfigConflictError(UsageError):
+    """The script loads a Config of its own although a site was asked for."""
+
+
+class SiteError(PilotageError):
+    """Something is wrong with a site."""
+
+    exit_code = 2
+
+
+class SiteFileError(SiteError):
+    """A site file cannot be read or is not TOML."""
+
+
+class SiteValueError(SiteError):
+    """A key of a site is unknown, missing, or has a wrong value."""
+
+
+class UnknownSiteError(SiteError):
+    """No site has the name that was asked for."""
+
+
+class ExtendsError(SiteError):
+    """``extends`` names no site, or comes back to where it started."""
+
+
+class ParslArgumentError(SiteError):
+    """A constructor of Parsl does not know an argument, or refuses its value."""
+
+
+class UnsupportedError(PilotageError):
+    """What was asked cannot be done with this site."""
+
+    exit_code = 2
+
+
+class MissingExtraError(PilotageError):
+    """An optional dependency is not installed."""
+
+    exit_code = 2
+
+
+class StorageError(PilotageError):
+    """A file or folder of pilotage's own cannot be written or read."""
+
+    exit_code = 2
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return ``did you mean 'x'?`` for the nearest of ``known``, or None when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else None

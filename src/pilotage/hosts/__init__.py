@@ -1,0 +1,1 @@
+"""Running a command here or on a login host."""

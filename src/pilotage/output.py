@@ -1,0 +1,108 @@
+"""The only place that prints. stdout is data, stderr is talk.
+
+Three manners: for people (rich, in colour where the terminal has it), ``--json`` (stdout holds one JSON object and
+nothing else) and ``--quiet`` (errors only).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pilotage.errors import PilotageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Output:
+    """Where commands put their results; one instance a command.
+
+    Parameters
+    ----------
+    as_json: data goes out as one JSON object.
+    quiet: no talk on stderr but errors.
+    debug: errors come with their traceback.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False, debug: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.debug = debug
+
+    def data(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
+        """Write ``value`` as JSON to stdout, where ``--json`` asks for it."""
+        if self.as_json:
+            _write(sys.stdout, json.dumps(value, indent=2, default=str) + "\n")
+
+    def text(self, text: str, value: Mapping[str, Any] | None = None) -> None:
+        """Write ``text`` to stdout as it is; with ``--json`` write ``value`` (or ``{"text": text}``)."""
+        if self.as_json:
+            self.data(value if value is not None else {"text": text})
+        else:
+            _write(sys.stdout, text if text.endswith("\n") else text + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], value: Mapping[str, Any]) -> None:
+        """Write rows under column names to stdout; with ``--json`` write ``value``."""
+        if self.as_json:
+            self.data(value)
+            return
+        rows = [[str(cell) for cell in row] for row in rows]
+        if sys.stdout.isatty():
+            self._rich_table(columns, rows)
+            return
+        widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
+        for row in [[name.upper() for name in columns], *rows]:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            _write(sys.stdout, line.rstrip() + "\n")
+
+    def say(self, message: str) -> None:
+        """Tell a person something on stderr; silent with ``--quiet``."""
+        if not self.quiet:
+            _write(sys.stderr, message + "\n")
+
+    def warn(self, message: str) -> None:
+        """Warn on stderr; silent with ``--quiet``."""
+        self.say(f"warning: {message}")
+
+    def error(self, error: PilotageError) -> None:
+        """Report an error: what, where, hint on stderr; with ``--json`` an object on stdout as well."""
+        if self.as_json:
+            self.data(error.as_dict())
+        if self.debug:
+            import traceback
+
+            _write(sys.stderr, "".join(traceback.format_exception(error)))
+        _write(sys.stderr, f"error: {error}\n")
+
+    def console(self) -> Console:
+        """Return a rich console on stderr, for live views."""
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+    def _rich_table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        Console().print(table)
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        # Python would complain once more when it closes stdout.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

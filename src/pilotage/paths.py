@@ -1,0 +1,186 @@
+"""Every path that pilotage reads configuration from or writes to.
+
+Configuration follows the XDG base directory specification; the state folder holds one folder a run.
+Folders of ours are 0700 and files 0600: they hold certificates and arguments that are nobody else's business.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pilotage.errors import StorageError
+
+FILE_NAME = "pilotage.toml"
+"""Name of a site file in every place where one is looked for."""
+
+
+def home() -> Path:
+    """Return the user's home folder; raises StorageError where the account has none."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise StorageError("the home folder is unknown", hint="set HOME") from error
+
+
+def system_site_files() -> list[Path]:
+    """Return the centre's site files, lowest precedence first (``$XDG_CONFIG_DIRS``, else ``/etc/xdg``)."""
+    folders = os.environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+    # The specification lists the most important folder first.
+    return [Path(folder) / "pilotage" / FILE_NAME for folder in reversed(folders.split(":")) if folder]
+
+
+def user_site_file() -> Path:
+    """Return the user's site file (``$XDG_CONFIG_HOME``, else ``~/.config``)."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else home() / ".config") / "pilotage" / FILE_NAME
+
+
+def project_site_file(start: Path) -> Path | None:
+    """Return the nearest ``pilotage.toml`` in ``start`` or a folder above it, or None."""
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        candidate = folder / FILE_NAME
+        try:
+            if candidate.is_file():
+                return candidate
+        except OSError:  # a folder that may not be entered holds no project of ours
+            continue
+    return None
+
+
+def state_folder() -> Path:
+    """Return the folder of all runs: ``$PILOTAGE_STATE``, ``$XDG_STATE_HOME/pilotage`` or the default."""
+    own = os.environ.get("PILOTAGE_STATE")
+    if own:
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else home() / ".local" / "state") / "pilotage"
+
+
+@contextmanager
+def storage(path: Path | str) -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def storage_error(path: Path | str, error: OSError) -> StorageError:
+    """Return the StorageError for an OSError, with a hint that fits its number."""
+    hints = {
+        errno.ENOSPC: "the disk is full: make room, or set PILOTAGE_STATE to a folder on another disk",
+        errno.EDQUOT: "your quota is used up: make room, or set PILOTAGE_STATE to another file system",
+        errno.EACCES: "set PILOTAGE_STATE to a folder that you may write to",
+        errno.EPERM: "set PILOTAGE_STATE to a folder that you may write to",
+        errno.EROFS: "the file system is read-only: set PILOTAGE_STATE to a folder that you may write to",
+        errno.ENOTDIR: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",
+        errno.EEXIST: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",
+    }
+    reason = error.strerror or str(error)
+    return StorageError(f"cannot write: {reason}", where=str(error.filename or path), hint=hints.get(error.errno or 0))
+
+
+def private_folder(path: Path) -> Path:
+    """Create ``path`` (0700, parents too) unless it is there; return it. Raises StorageError."""
+    with storage(path):
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` (0600) so that a reader sees the old or the new content, never a part.
+
+    Raises OSError; nothing is left behind then.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by ``value`` as JSON, atomically. Raises OSError."""
+    write_atomically(path, json.dumps(value, indent=1, default=str) + "\n")
+
+
+def write_user_file(path: str, text: str) -> None:
+    """Write a file that a user named, with the permissions of any new file; raises StorageError."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"cannot write: {error.strerror}", where=path) from error
+
+
+def new_id() -> str:
+    """Return a run id that sorts by time (UTC) and is unlikely to be taken: ``20261121-101500-k7d2``."""
+    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"  # no letters that are read as digits
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + "".join(secrets.choice(alphabet) for _ in range(4))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run, and the name of everything in it."""
+
+    path: Path
+
+    @classmethod
+    def create(cls) -> RunFolder:
+        """Make the folder of a new run, 0700. Raises StorageError."""
+        runs = private_folder(state_folder() / "runs")
+        while True:
+            path = runs / new_id()
+            with storage(path):
+                try:
+                    path.mkdir(mode=0o700)
+                except FileExistsError:
+                    if runs.is_dir():  # the id is taken by a run that started in the same second
+                        continue
+                    raise
+            return cls(path)
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.path.name
+
+    @property
+    def record(self) -> Path:
+        """The run's small record, replaced atomically."""
+        return self.path / "run.json"
+
+    @property
+    def order(self) -> Path:
+        """What the driver is told to run: script, arguments, sites."""
+        return self.path / "order.json"
+
+    @property
+    def progress(self) -> Path:
+        """The newest sample of the run's progress."""
+        return self.path / "progress.json"
+
+    @property
+    def stdout(self) -> Path:
+        """The script's standard output, where pilotage keeps it."""
+        return self.path / "stdout.log"
+
+    @property
+    def parsl(self) -> Path:
+        """Parsl's ``run_dir``."""
+        return self.path / "parsl"

@@ -1,0 +1,1 @@
+"""Parsl providers over our schedulers: Parsl's settings and life cycle, our script."""

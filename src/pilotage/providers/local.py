@@ -1,0 +1,86 @@
+"""Parsl's LocalProvider with our script, started and ended without the help of a shell's or ``ps``'s luck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from parsl.jobs.states import JobState, JobStatus
+from parsl.providers import LocalProvider as ParslLocalProvider
+from parsl.providers.errors import ScriptPathError
+
+from pilotage.schedulers import scheduler
+from pilotage.schedulers.base import Block
+
+# The exit code goes to a file because Parsl's status reads it there.
+RUNNER = 'bash "$0" >"$0.out" 2>"$0.err"; echo $? >"$0.ec.part"; mv "$0.ec.part" "$0.ec"'
+
+
+class LocalProvider(ParslLocalProvider):
+    """Blocks as process groups of this machine.
+
+    Parsl's own puts the script's path unquoted into a shell line and asks ``ps`` for the group to kill; a folder
+    with a space breaks the one, a small container without ``ps`` the other.
+    """
+
+    settings: Mapping[str, Any] = {}
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.localprovider") -> str:
+        """Start a block in a process group of its own; return its job id, the group's id."""
+        path = Path(self.script_dir or ".").absolute() / f"{job_name}.{time.time()}.sh"
+        self._write(path, self.launcher(command, tasks_per_node, self.nodes_per_block, self.script_dir))
+        process = subprocess.Popen(
+            ["/bin/bash", "-c", RUNNER, str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            process_group=0,
+        )
+        job_id = str(process.pid)
+        self.resources[job_id] = {
+            "job_id": job_id,
+            "status": JobStatus(JobState.RUNNING),
+            "remote_pid": process.pid,
+            "script_path": str(path),
+            "process": process,
+        }
+        return job_id
+
+    def status(self, job_ids: Sequence[object]) -> list[JobStatus]:
+        """Return the state of each block."""
+        for resource in self.resources.values():
+            resource["process"].poll()  # an ended child that nobody waits for looks alive to Parsl
+        states: list[JobStatus] = super().status(job_ids)
+        return states
+
+    def cancel(self, job_ids: Sequence[object]) -> list[bool]:
+        """End the blocks with their process groups; True for each, as Parsl's own."""
+        for job in job_ids:
+            resource = self.resources[job]
+            resource["cancelled"] = True
+            try:
+                os.killpg(resource["process"].pid, signal.SIGTERM)
+            except ProcessLookupError:  # it has ended by itself
+                continue
+        return [True] * len(job_ids)
+
+    def _write(self, path: Path, command: str) -> None:
+        block = Block(
+            name=path.stem,
+            command=command,
+            stdout=f"{path}.out",
+            stderr=f"{path}.err",
+            nodes=self.nodes_per_block,
+            worker_init=self.worker_init,
+            settings=self.settings,
+        )
+        try:
+            path.write_text(scheduler("local").render(block), encoding="utf-8")
+            Path(f"{path}.ec").write_text("-")
+        except OSError as error:
+            raise ScriptPathError(str(path), error) from error

@@ -1,0 +1,96 @@
+"""Parsl's batch providers, writing the script that ``pilotage site show --script`` prints.
+
+Every script of a provider passes ``_write_submit_script``; there the rendering of ``schedulers`` takes the place of
+Parsl's template, so that what was shown is what is submitted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from parsl.providers import GridEngineProvider as ParslGridEngineProvider
+from parsl.providers import PBSProProvider as ParslPBSProProvider
+from parsl.providers import SlurmProvider as ParslSlurmProvider
+from parsl.providers.errors import ScriptPathError
+
+from pilotage.schedulers import scheduler
+from pilotage.schedulers.base import Block
+
+
+class RenderedScript:
+    """Mixin for Parsl's ClusterProvider: the script comes from ``schedulers``."""
+
+    scheduler_name: ClassVar[str]
+    settings: Mapping[str, Any] = {}
+    """The provider's settings as the site gave them; Parsl's constructors rewrite some of their attributes."""
+    nodes_per_block: int
+    walltime: str
+    script_dir: str | None
+
+    def _write_submit_script(
+        self,
+        template: str,  # noqa: ARG002  Parsl's signature
+        script_filename: str,
+        job_name: str,
+        configs: Mapping[str, Any],
+    ) -> None:
+        # Grid Engine's provider names no output files; its template puts them beside the script.
+        beside = os.path.join(str(configs["submit_script_dir"]), job_name)  # noqa: PTH118  a str for Parsl
+        block = Block(
+            name=job_name,
+            command=configs["user_script"],
+            stdout=configs.get("job_stdout_path", beside + ".submit.stdout"),
+            stderr=configs.get("job_stderr_path", beside + ".submit.stderr"),
+            nodes=self.nodes_per_block,
+            tasks_per_node=configs.get("tasks_per_node", 1),
+            walltime=self.walltime,
+            worker_init=str(self.settings.get("worker_init", "")),
+            settings=self.settings,
+        )
+        try:
+            Path(script_filename).write_text(scheduler(self.scheduler_name).render(block), encoding="utf-8")
+        except OSError as error:
+            raise ScriptPathError(script_filename, error) from error
+
+
+class SlurmProvider(RenderedScript, ParslSlurmProvider):
+    """Parsl's SlurmProvider with our script, and a constructor that runs nothing."""
+
+    scheduler_name = "slurm"
+
+    def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
+        """Run a scheduler command; the constructor's question for sacct waits until the first poll."""
+        if not hasattr(self, "_cmd"):
+            return 1, "", "not asked yet"
+        result: tuple[int, str, str] = super().execute_wait(cmd, timeout)
+        return result
+
+    def _status(self) -> None:
+        if not getattr(self, "_asked_for_sacct", False):
+            self._asked_for_sacct = True
+            answer = super().execute_wait("sacct -X", None)
+            if answer[0] == 0:
+                self._use_sacct()
+        super()._status()
+
+    def _use_sacct(self) -> None:
+        from parsl.providers.slurm.slurm import sacct_translate_table
+
+        clusters = f" --clusters={self.clusters}" if self.clusters else ""
+        self._cmd = f"sacct{clusters} -X --noheader --format=jobid,state%20 --job '{{0}}'"
+        self._translate_table = sacct_translate_table
+
+
+class PBSProProvider(RenderedScript, ParslPBSProProvider):
+    """Parsl's PBSProProvider with our script."""
+
+    scheduler_name = "pbspro"
+
+
+class GridEngineProvider(RenderedScript, ParslGridEngineProvider):
+    """Parsl's GridEngineProvider with our script."""
+
+    scheduler_name = "gridengine"

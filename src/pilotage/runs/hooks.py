@@ -1,0 +1,173 @@
+"""Where a script meets Parsl: ``parsl.load()`` without a config gets the site's.
+
+Two places of Parsl are wrapped, and only in a driver, a process of our own: ``DataFlowKernelLoader.load`` (which
+``parsl.load`` is) and the constructor of DataFlowKernel, for scripts that make one themselves.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from pilotage.assembly import configs
+from pilotage.assembly.labels import redirect_labels
+from pilotage.errors import PilotageError
+from pilotage.paths import RunFolder, storage_error
+from pilotage.runs.order import Order
+from pilotage.runs.script import own_config_error
+
+if TYPE_CHECKING:
+    from parsl.config import Config
+    from parsl.dataflow.dflow import DataFlowKernel
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Stop(SystemExit):
+    """Ends the script for a reason of ours that has been reported. A SystemExit, so that no handler of the
+    script's for ordinary exceptions swallows it."""
+
+
+class Hooks:
+    """Gives the script's kernels their config, and remembers them.
+
+    Parameters
+    ----------
+    order: what is run.
+    folder: the run's folder.
+    started: called with each kernel when it is up.
+    report: told of an error before the script is stopped for it.
+    say: told what a person should know.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        folder: RunFolder,
+        *,
+        started: Callable[[DataFlowKernel], None],
+        report: Callable[[PilotageError], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.order = order
+        self.folder = folder
+        self.kernels: list[DataFlowKernel] = []
+        self._started = started
+        self._report = report
+        self._say = say
+        self._ours: set[int] = set()
+        self._kept: list[Any] = []  # ids are compared, so what they belong to must stay
+
+    def install(self) -> None:
+        """Wrap Parsl's two entrances."""
+        import parsl
+        from parsl.dataflow import dflow
+
+        configs.run_targets = self.order.targets
+        original_load = dflow.DataFlowKernelLoader.load.__func__  # type: ignore[attr-defined]
+        original_init = dflow.DataFlowKernel.__init__
+
+        def load(cls: type, config: Config | None = None) -> DataFlowKernel:
+            made: DataFlowKernel = original_load(cls, self._choose(cls, config))
+            return made
+
+        def init(kernel: DataFlowKernel, config: Config, *rest: Any, **more: Any) -> None:
+            self._refuse_if_own(config)
+            self._guarded(lambda: original_init(kernel, config, *rest, **more), config)
+            self._adopt(kernel, config)
+
+        dflow.DataFlowKernelLoader.load = classmethod(load)  # type: ignore[assignment]
+        parsl.load = dflow.DataFlowKernelLoader.load
+        dflow.DataFlowKernel.__init__ = init  # type: ignore[method-assign,assignment]
+
+    def _choose(self, loader: Any, config: Config | None) -> Config | None:
+        if loader._dfk is not None:
+            return config  # Parsl refuses a second kernel in its own words
+        if config is not None and not self.order.override:
+            return config  # judged where the kernel is made
+        return self._site_config()
+
+    def _site_config(self) -> Config:
+        try:
+            made = configs.config_of(
+                self.order.targets,
+                run_dir=str(self.folder.parsl),
+                script_path=_script_path(self.order.script),
+            )
+        except PilotageError as error:
+            self.stop(error)
+        self._ours.add(id(made))
+        self._kept.append(made)
+        return made
+
+    def _refuse_if_own(self, config: Config) -> None:
+        if id(config) not in self._ours and self.order.site_given and not self.order.override:
+            self.stop(own_config_error(_place_in_script()))
+
+    def _guarded(self, start: Callable[[], None], config: Config) -> None:
+        try:
+            start()
+        except OSError as error:
+            _end_interchanges(config)
+            if error.errno in FULL:
+                self.stop(storage_error(config.run_dir, error))
+            raise
+        except BaseException:
+            _end_interchanges(config)
+            raise
+
+    def _adopt(self, kernel: DataFlowKernel, config: Config) -> None:
+        if id(config) in self._ours:
+            redirect_labels(kernel, self._say)
+        _make_cleanup_repeatable(kernel)
+        self.kernels.append(kernel)
+        self._started(kernel)
+
+    def stop(self, error: PilotageError) -> Any:
+        """Report ``error`` and end the script with its exit code."""
+        self._report(error)
+        raise Stop(error.exit_code) from None
+
+
+def _make_cleanup_repeatable(kernel: DataFlowKernel) -> None:
+    # The driver cleans up after the script; a script's own atexit handler that does so too must not fail then.
+    original = kernel.cleanup
+
+    def cleanup() -> None:
+        if not getattr(kernel, "cleaned_by_pilotage", False):
+            original()
+
+    kernel.cleanup = cleanup  # type: ignore[method-assign]
+
+
+def _script_path(script: Path) -> list[str]:
+    """Return the folders that the script imports from: its own first, then those it has added."""
+    from pilotage.engine.executor import driver_script_path
+
+    return list(dict.fromkeys([str(script.parent), *driver_script_path()]))
+
+
+def _place_in_script() -> str:
+    """Return ``file:line`` of the nearest frame that is neither ours nor Parsl's."""
+    import parsl
+    import typeguard
+
+    inner = [os.path.dirname(str(module.__file__)) + os.sep for module in (parsl, typeguard)]  # noqa: PTH120
+    inner.append(str(Path(__file__).parents[1]) + os.sep)
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(tuple(inner)):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "the script"
+
+
+def _end_interchanges(config: Config) -> None:
+    # A kernel that failed half-way has no cleanup of its own.
+    for executor in config.executors:
+        process = getattr(executor, "interchange_proc", None)
+        if process is not None and process.poll() is None:
+            process.terminate()

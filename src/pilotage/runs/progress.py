@@ -1,0 +1,115 @@
+"""How far a run has come: sampled from Parsl's kernels, written for other processes to read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pilotage.paths import RunFolder, write_json
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
+
+PERIOD = 0.2
+RATE_WINDOW = 2.0
+
+# Parsl's task states in the words of the view.
+WORDS = {
+    "unsched": "waiting",
+    "pending": "waiting",
+    "launched": "running",
+    "running": "running",
+    "running_ended": "running",
+    "joining": "running",
+    "fail_retryable": "waiting",
+    "exec_done": "done",
+    "memo_done": "done",
+    "failed": "failed",
+    "dep_fail": "failed",
+}
+
+
+class Progress:
+    """Samples the kernels of a driver about five times a second; costs tasks nothing, it only reads counters.
+
+    Parameters
+    ----------
+    folder: the run's folder; the newest sample is ``progress.json`` in it.
+    clock: seconds, for tests.
+    """
+
+    def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._start = clock()
+        self._kernels: list[DataFlowKernel] = []
+        self._history: deque[tuple[float, int]] = deque()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last_written: dict[str, Any] = {}
+
+    def watch(self, kernel: DataFlowKernel) -> None:
+        """Count the tasks of ``kernel`` from now on; the first call starts the sampling."""
+        self._kernels.append(kernel)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._sample_until_stopped, name="pilotage-progress", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> dict[str, Any]:
+        """Stop sampling; write and return the last sample."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        last = self.sample()
+        self._write(last)
+        return last
+
+    def sample(self) -> dict[str, Any]:
+        """Return tasks by state, tasks per second, blocks by state, and seconds since the start."""
+        tasks: Counter[str] = Counter()
+        blocks: Counter[str] = Counter()
+        for kernel in self._kernels:
+            for state, count in dict(kernel.task_state_counts).items():
+                tasks[WORDS.get(state.name, "running")] += count
+            if not kernel.cleanup_called:
+                blocks.update(_block_states(kernel))
+        now = self._clock() - self._start
+        counts = {word: tasks[word] for word in ("waiting", "running", "done", "failed")}
+        counts["total"] = sum(counts.values())
+        return {
+            "tasks": counts,
+            "rate": self._rate(now, counts["done"] + counts["failed"]),
+            "blocks": dict(blocks),
+            "elapsed": round(now, 3),
+            "kernels": len(self._kernels),
+        }
+
+    def _rate(self, now: float, ended: int) -> float:
+        self._history.append((now, ended))
+        while len(self._history) > 2 and self._history[0][0] < now - RATE_WINDOW:
+            self._history.popleft()
+        (then, before) = self._history[0]
+        return round((ended - before) / (now - then), 1) if now > then else 0.0
+
+    def _sample_until_stopped(self) -> None:
+        while not self._stop.wait(PERIOD):
+            self._write(self.sample())
+
+    def _write(self, sample: dict[str, Any]) -> None:
+        try:
+            write_json(self._folder.progress, sample)
+        except OSError:
+            # A full disk must not end a run that has work to finish; the reader sees an old sample.
+            return
+
+
+def _block_states(kernel: DataFlowKernel) -> Counter[str]:
+    states: Counter[str] = Counter()
+    for executor in list(kernel.executors.values()):
+        facade = getattr(executor, "status_facade", None)
+        if isinstance(facade, dict):
+            states.update(status.state.name.lower() for status in list(facade.values()))
+    return states

@@ -1,0 +1,29 @@
+"""Batch schedulers as pure functions: render a script, read what the scheduler says of itself. No Parsl, no process."""
+
+from __future__ import annotations
+
+import importlib
+
+from pilotage.errors import UsageError, did_you_mean
+from pilotage.schedulers.base import Scheduler
+
+_HOMES = {
+    "local": ("pilotage.schedulers.local", "LOCAL"),
+    "slurm": ("pilotage.schedulers.slurm", "SLURM"),
+    "pbspro": ("pilotage.schedulers.pbspro", "PBSPRO"),
+    "gridengine": ("pilotage.schedulers.gridengine", "GRID_ENGINE"),
+    "flux": ("pilotage.schedulers.flux", "FLUX"),
+    "kubernetes": ("pilotage.schedulers.kubernetes", "KUBERNETES"),
+    "ssh": ("pilotage.schedulers.ssh", "SSH"),
+}
+NAMES = tuple(_HOMES)
+
+
+def scheduler(name: str) -> Scheduler:
+    """Return the scheduler ``name``; raises UsageError where there is none."""
+    if name not in _HOMES:
+        near = did_you_mean(name, NAMES)
+        raise UsageError(f"unknown scheduler {name!r}", hint=near or f"known: {', '.join(NAMES)}")
+    module, attribute = _HOMES[name]
+    found: Scheduler = getattr(importlib.import_module(module), attribute)
+    return found

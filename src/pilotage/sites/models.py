@@ -1,0 +1,318 @@
+"""What a site is: one model for each scheduler, told apart by the key ``scheduler``.
+
+Field names are Parsl's own where Parsl has one, and the scheduler's native word for the rest. Types are strict:
+a walltime written without quotes is a TOML time and is refused rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
+
+SCHEDULERS = ("local", "slurm", "pbspro", "gridengine", "flux", "kubernetes", "ssh", "parsl")
+
+Walltime = Annotated[
+    str,
+    StringConstraints(pattern=r"^\d{1,4}:[0-5]\d:[0-5]\d$"),
+    Field(description="Wall time of one block, HH:MM:SS.", examples=["01:00:00"]),
+]
+Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]*$")]
+"""A string that ends up in one line of a batch script."""
+
+
+class Model(BaseModel):
+    """Base of all tables in a site file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Engine(Model):
+    """How calls travel to the workers."""
+
+    serializer: Literal["cloudpickle", "parsl"] = "cloudpickle"
+    """``cloudpickle`` makes a script that is right on threads right here; ``parsl`` is Parsl's own way."""
+
+
+class Site(Model):
+    """What every site has: one executor of Parsl and how it is reached."""
+
+    scheduler: str
+    description: str = ""
+    """One line for ``pilotage site list``."""
+    executor: dict[str, Any] = Field(default_factory=dict)
+    """Anything else for the constructor of Parsl's executor."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Anything for the constructor of ``parsl.Config``, such as ``retries``."""
+
+    refuses_to_run: ClassVar[str | None] = None
+
+    @property
+    def uses_blocks(self) -> bool:
+        """Whether workers are started in blocks (all sites but threads)."""
+        return True
+
+    def values(self) -> dict[str, Any]:
+        """Return all values that mean something for this site, defaults included, as JSON has them."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class BlockSite(Site):
+    """A site whose workers run in blocks under Parsl's HighThroughputExecutor."""
+
+    nodes_per_block: int = Field(1, ge=1)
+    """Nodes in one block."""
+    init_blocks: int = Field(1, ge=0)
+    """Blocks asked for at the start."""
+    min_blocks: int = Field(0, ge=0)
+    """Blocks kept while idle."""
+    max_blocks: int = Field(1, ge=0)
+    """Blocks at most."""
+    parallelism: float = Field(1.0, ge=0, le=1)
+    """Worker slots per waiting task that scaling aims at, 0 to 1."""
+    worker_init: str = ""
+    """Shell lines run before the workers start, such as ``module load``."""
+    python: Line | None = None
+    """The workers' Python; the driver's own path when not given."""
+    address: str | None = None
+    """IP address at which workers reach the driver (a literal, not a name)."""
+    interface: Line | None = None
+    """Network interface of the driver's machine whose address the workers use, such as ``bond0``."""
+    max_workers_per_node: int | None = Field(None, ge=1)
+    """Workers on one node at most."""
+    cores_per_worker: float = Field(1.0, gt=0)
+    """Cores a worker has to itself."""
+    mem_per_worker: float | None = Field(None, gt=0)
+    """Memory a worker needs, in GB."""
+    cpu_affinity: Line = "none"
+    """``none``, ``block``, ``alternating``, ``block-reverse`` or ``list:CORES:CORES...``, one list a worker."""
+    available_accelerators: int | list[Line] = 0
+    """Number or names of a node's accelerators; each worker is pinned to one."""
+    prefetch_capacity: int = Field(0, ge=0)
+    """Tasks a manager may hold beyond those its workers run."""
+    provider: dict[str, Any] = Field(default_factory=dict)
+    """Anything else for the constructor of Parsl's provider."""
+    launcher: dict[str, Any] = Field(default_factory=dict)
+    """``class``, a launcher of ``parsl.launchers``, and arguments for its constructor."""
+    engine: Engine = Field(default_factory=Engine)
+    """How calls travel to the workers."""
+
+    @field_validator("address")
+    @classmethod
+    def _literal(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                raise ValueError(f"{value!r} is not an IP address; Parsl binds to it, so a name will not do") from None
+        return value
+
+    @field_validator("cpu_affinity")
+    @classmethod
+    def _affinity(cls, value: str) -> str:
+        if value not in ("none", "block", "alternating", "block-reverse") and not value.startswith("list:"):
+            raise ValueError("expected none, block, alternating, block-reverse or list:CORES:CORES...")
+        return value
+
+    @field_validator("launcher")
+    @classmethod
+    def _class_named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value and not isinstance(value.get("class"), str):
+            raise ValueError('expected the key class, such as class = "SrunLauncher"')
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BlockSite:
+        if self.min_blocks > self.max_blocks:
+            raise ValueError(f"min_blocks ({self.min_blocks}) is more than max_blocks ({self.max_blocks})")
+        if self.init_blocks > self.max_blocks:
+            raise ValueError(f"init_blocks ({self.init_blocks}) is more than max_blocks ({self.max_blocks})")
+        if self.address is not None and self.interface is not None:
+            raise ValueError("address and interface are both given; one of them decides where workers connect")
+        self._check_affinity_list()
+        return self
+
+    def _check_affinity_list(self) -> None:
+        # Parsl finds this out on the worker, where the message ends in a log that nobody reads.
+        if not self.cpu_affinity.startswith("list:"):
+            return
+        lists = self.cpu_affinity.count(":")
+        devices = self.available_accelerators
+        workers = self.max_workers_per_node or (devices if isinstance(devices, int) else len(devices)) or None
+        if workers is not None and workers != lists:
+            raise ValueError(f"cpu_affinity has {lists} core lists for {workers} workers on a node")
+
+
+class LocalSite(BlockSite):
+    """This machine: worker processes, or threads of the driver."""
+
+    scheduler: Literal["local"]
+    kind: Literal["processes", "threads"] = "processes"
+    """``processes`` (HighThroughputExecutor) or ``threads`` (ThreadPoolExecutor)."""
+    max_threads: int | None = Field(None, ge=1)
+    """Threads, where ``kind`` is threads; one a core when not given."""
+
+    @property
+    def uses_blocks(self) -> bool:
+        """Whether workers are started in blocks."""
+        return self.kind == "processes"
+
+    def values(self) -> dict[str, Any]:
+        """Return the values in use: threads have none of those about blocks."""
+        unused = set() if self.uses_blocks else set(BlockSite.model_fields) - set(Site.model_fields)
+        return self.model_dump(mode="json", exclude_none=True, exclude=unused)
+
+    @model_validator(mode="after")
+    def _threads_only(self) -> LocalSite:
+        if self.kind == "processes" and self.max_threads is not None:
+            raise ValueError('max_threads is for kind = "threads"; processes take max_workers_per_node')
+        if self.kind == "threads" and (
+            stray := sorted(self.model_fields_set & set(BlockSite.model_fields) - set(Site.model_fields))
+        ):
+            raise ValueError(f'kind = "threads" has no blocks or worker processes: remove {", ".join(stray)}')
+        return self
+
+
+class BatchSite(BlockSite):
+    """A site whose blocks are batch jobs."""
+
+    walltime: Walltime = "00:30:00"
+    """Wall time of one block, HH:MM:SS."""
+    scheduler_options: str = ""
+    """Whole directive lines for the head of the batch script."""
+
+
+class SlurmSite(BatchSite):
+    """Slurm."""
+
+    scheduler: Literal["slurm"]
+    partition: Line | None = None
+    account: Line | None = None
+    qos: Line | None = None
+    constraint: Line | None = None
+    clusters: Line | None = None
+    cores_per_node: int | None = Field(None, ge=1)
+    mem_per_node: int | None = Field(None, ge=1)
+    """Memory asked for on each node, in GB."""
+    gpus_per_node: int | None = Field(None, ge=1)
+    gres: Line | None = None
+    exclusive: bool = True
+    """Whether nodes are not shared with other jobs."""
+
+
+class PBSProSite(BatchSite):
+    """PBS Pro or OpenPBS."""
+
+    scheduler: Literal["pbspro"]
+    queue: Line | None = None
+    account: Line | None = None
+    cpus_per_node: int = Field(1, ge=1)
+    """``ncpus`` of each chunk of ``select``."""
+    select_options: Line = ""
+    """Appended to each chunk of ``select``, such as ``ngpus=4``."""
+
+
+class GridEngineSite(BatchSite):
+    """Grid Engine (Son of Grid Engine, Altair)."""
+
+    scheduler: Literal["gridengine"]
+    queue: Line | None = None
+
+
+class FluxSite(BatchSite):
+    """Flux."""
+
+    scheduler: Literal["flux"]
+    queue: Line | None = None
+    bank: Line | None = None
+    cores_per_node: int | None = Field(None, ge=1)
+    gpus_per_node: int | None = Field(None, ge=1)
+    exclusive: bool = True
+    """Whether nodes are not shared with other jobs."""
+
+    refuses_to_run: ClassVar[str | None] = (
+        "Parsl has no provider whose blocks are Flux jobs, and pilotage's own is not there yet"
+    )
+
+
+class KubernetesSite(BlockSite):
+    """Kubernetes: a block is a Job."""
+
+    scheduler: Literal["kubernetes"]
+    image: Line
+    """Container image with the driver's Python, Parsl and pilotage."""
+    namespace: Line = "default"
+    context: Line | None = None
+    """Context of the kubeconfig; the current one when not given."""
+    walltime: Walltime | None = None
+    """Deadline of one block, HH:MM:SS."""
+    init_cpu: float = Field(1.0, gt=0)
+    max_cpu: float = Field(2.0, gt=0)
+    init_mem: Line = "250Mi"
+    max_mem: Line = "500Mi"
+    extra_requests: dict[str, str] = Field(default_factory=dict)
+    extra_limits: dict[str, str] = Field(default_factory=dict)
+    user_id: Line | None = None
+    group_id: Line | None = None
+    run_as_non_root: bool = False
+    secret: Line | None = None
+    """Secret with the registry's credentials."""
+    persistent_volumes: list[Annotated[list[Line], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
+    """Pairs of claim and mount path."""
+    service_account_name: Line | None = None
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class SSHSite(BlockSite):
+    """A pool of hosts without a scheduler, one manager each."""
+
+    scheduler: Literal["ssh"]
+    hosts: list[Line] = Field(min_length=1)
+    """Hosts as ssh knows them, such as ``user@node1``."""
+
+    refuses_to_run: ClassVar[str | None] = (
+        "Parsl no longer reaches hosts over SSH, and pilotage's own pool is not there yet"
+    )
+
+
+class ParslSite(BlockSite):
+    """Any other provider of Parsl, by its class (LSF, HTCondor, Torque, clouds)."""
+
+    scheduler: Literal["parsl"]
+    provider: dict[str, Any]
+    """``class``, such as ``parsl.providers.LSFProvider``, and arguments for its constructor."""
+
+    @field_validator("provider")
+    @classmethod
+    def _provider_named(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("class"), str):
+            raise ValueError('expected the key class, such as class = "LSFProvider"')
+        return value
+
+
+AnySite = Annotated[
+    LocalSite | SlurmSite | PBSProSite | GridEngineSite | FluxSite | KubernetesSite | SSHSite | ParslSite,
+    Field(discriminator="scheduler"),
+]
+
+MODELS: dict[str, type[Site]] = {
+    "local": LocalSite,
+    "slurm": SlurmSite,
+    "pbspro": PBSProSite,
+    "gridengine": GridEngineSite,
+    "flux": FluxSite,
+    "kubernetes": KubernetesSite,
+    "ssh": SSHSite,
+    "parsl": ParslSite,
+}
+
+ADAPTER: TypeAdapter[Site] = TypeAdapter(AnySite)

@@ -1,0 +1,242 @@
+"""From a site to the constructor calls of Parsl that it stands for, as data.
+
+A plan is what a stand-alone Parsl config says: `assembly` makes the objects, `export` writes the module, and the
+renderers take the settings. Nothing here imports Parsl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilotage.errors import SiteValueError
+from pilotage.sites.catalogue import Resolved
+from pilotage.sites.models import (
+    BlockSite,
+    GridEngineSite,
+    KubernetesSite,
+    LocalSite,
+    ParslSite,
+    PBSProSite,
+    SlurmSite,
+)
+
+HTEX = "parsl.executors.HighThroughputExecutor"
+THREADS = "parsl.executors.ThreadPoolExecutor"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A constructor by its dotted path, and keyword arguments that may be calls themselves.
+
+    ``keys`` says which key of the site each argument came from, so that a refusal can name its place.
+    """
+
+    target: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The class's name."""
+        return self.target.rpartition(".")[2]
+
+    @property
+    def module(self) -> str:
+        """The module that the class is imported from."""
+        return self.target.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one site asks of Parsl: its executor (provider and launcher inside), and arguments of the Config."""
+
+    executor: Call
+    config: Mapping[str, Any]
+    config_keys: Mapping[str, tuple[str, ...]]
+
+    @property
+    def provider(self) -> Call | None:
+        """The provider's call, or None on threads."""
+        found = self.executor.arguments.get("provider")
+        return found if isinstance(found, Call) else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan takes from the driver's machine."""
+
+    python: str
+    cores: int
+    address: str
+
+
+SHARED = ("nodes_per_block", "init_blocks", "min_blocks", "max_blocks", "parallelism", "worker_init")
+BATCH = (*SHARED, "walltime", "scheduler_options")
+PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
+    LocalSite: ("parsl.providers.LocalProvider", SHARED),
+    SlurmSite: (
+        "parsl.providers.SlurmProvider",
+        (
+            *BATCH,
+            "partition",
+            "account",
+            "qos",
+            "constraint",
+            "clusters",
+            "cores_per_node",
+            "mem_per_node",
+            "gpus_per_node",
+            "gres",
+            "exclusive",
+        ),
+    ),
+    PBSProSite: (
+        "parsl.providers.PBSProProvider",
+        (*BATCH, "queue", "account", "cpus_per_node", "select_options"),
+    ),
+    GridEngineSite: ("parsl.providers.GridEngineProvider", (*BATCH, "queue")),
+    KubernetesSite: (
+        "parsl.providers.KubernetesProvider",
+        (
+            *SHARED,
+            "image",
+            "namespace",
+            "init_cpu",
+            "max_cpu",
+            "init_mem",
+            "max_mem",
+            "extra_requests",
+            "extra_limits",
+            "user_id",
+            "group_id",
+            "run_as_non_root",
+            "secret",
+            "service_account_name",
+            "annotations",
+        ),
+    ),
+}
+DEFAULT_LAUNCHERS: dict[type[BlockSite], str] = {LocalSite: "SimpleLauncher"}
+EXECUTOR_FIELDS = (
+    "max_workers_per_node",
+    "cores_per_worker",
+    "mem_per_worker",
+    "cpu_affinity",
+    "available_accelerators",
+    "prefetch_capacity",
+)
+
+
+def plan(resolved: Resolved, label: str, machine: Machine) -> Plan:
+    """Return what ``resolved`` asks of Parsl under the executor label ``label``.
+
+    Raises SiteValueError where a table names an argument that has a key of its own.
+    """
+    site = resolved.site
+    if isinstance(site, BlockSite) and site.uses_blocks:
+        executor = _htex(resolved, site, label, machine)
+    else:
+        executor = _threads(resolved, label, machine)
+    # A fast strategy loop only sets how soon blocks are asked for: providers are polled at their own interval.
+    local = isinstance(site, LocalSite)
+    config: dict[str, Any] = {
+        "strategy": "simple" if local else "htex_auto_scale",
+        "strategy_period": 0.1 if local else 0.5,
+        "exit_mode": "wait",
+        "usage_tracking": 0,
+    }
+    config.update(site.config)
+    return Plan(executor, config, {key: ("config", key) for key in site.config})
+
+
+def provider_settings(site: BlockSite) -> dict[str, Any]:
+    """Return the settings of the site's provider by Parsl's names, ``[site.X.provider]`` included."""
+    settings = _known_settings(site)
+    settings.update({key: value for key, value in site.provider.items() if key != "class"})
+    return settings
+
+
+def _known_settings(site: BlockSite) -> dict[str, Any]:
+    if type(site) in PROVIDERS:
+        settings = {name: getattr(site, name) for name in PROVIDERS[type(site)][1]}
+    elif isinstance(site, ParslSite):
+        # Other providers have other defaults, and some lack some of these: only what the user wrote is passed.
+        settings = {name: getattr(site, name) for name in SHARED if name in site.model_fields_set}
+    else:  # rendered only: everything the model has beyond the executor's part
+        own = set(type(site).model_fields) - set(BlockSite.model_fields)
+        settings = {name: getattr(site, name) for name in (*SHARED, *sorted(own))}
+    if isinstance(site, KubernetesSite):
+        settings["persistent_volumes"] = [tuple(pair) for pair in site.persistent_volumes]
+    return settings
+
+
+def launcher(site: BlockSite) -> Call | None:
+    """Return the launcher's call, or None where Parsl's provider takes none."""
+    if isinstance(site, KubernetesSite):
+        return None
+    table = dict(site.launcher)
+    given = str(table.pop("class", DEFAULT_LAUNCHERS.get(type(site), "SingleNodeLauncher")))
+    return _call(given, "parsl.launchers", table, {key: ("launcher", key) for key in table})
+
+
+def _htex(resolved: Resolved, site: BlockSite, label: str, machine: Machine) -> Call:
+    arguments: dict[str, Any] = {"label": label, "encrypted": True}
+    keys: dict[str, tuple[str, ...]] = {}
+    for name in EXECUTOR_FIELDS:
+        arguments[name] = getattr(site, name)
+        keys[name] = (name,)
+    if isinstance(site, LocalSite):
+        arguments["max_workers_per_node"] = site.max_workers_per_node or max(
+            1, int(machine.cores / site.cores_per_worker)
+        )
+    arguments["address"] = machine.address
+    keys["address"] = ("address",)
+    arguments["provider"] = _provider(resolved, site)
+    _pass_on(resolved, "executor", site.executor, arguments, keys)
+    return Call(HTEX, arguments, keys)
+
+
+def _threads(resolved: Resolved, label: str, machine: Machine) -> Call:
+    site = resolved.site
+    given = site.max_threads if isinstance(site, LocalSite) else None
+    arguments: dict[str, Any] = {"label": label, "max_threads": given or machine.cores}
+    keys: dict[str, tuple[str, ...]] = {"max_threads": ("max_threads",)}
+    _pass_on(resolved, "executor", site.executor, arguments, keys)
+    return Call(THREADS, arguments, keys)
+
+
+def _provider(resolved: Resolved, site: BlockSite) -> Call:
+    target = str(site.provider["class"]) if isinstance(site, ParslSite) else PROVIDERS[type(site)][0]
+    arguments = _known_settings(site)
+    keys: dict[str, tuple[str, ...]] = {name: (name,) for name in arguments}
+    extra = {key: value for key, value in site.provider.items() if key != "class"}
+    _pass_on(resolved, "provider", extra, arguments, keys)
+    wrapped = launcher(site)
+    if wrapped is not None and (site.launcher or not isinstance(site, ParslSite)):
+        arguments["launcher"] = wrapped
+    return _call(target, "parsl.providers", arguments, keys)
+
+
+def _call(given: str, package: str, arguments: dict[str, Any], keys: dict[str, tuple[str, ...]]) -> Call:
+    return Call(given if "." in given else f"{package}.{given}", arguments, keys)
+
+
+def _pass_on(
+    resolved: Resolved,
+    table: str,
+    extra: Mapping[str, Any],
+    arguments: dict[str, Any],
+    keys: dict[str, tuple[str, ...]],
+) -> None:
+    hints = {"label": "the label is the site's name, or --site LABEL=SITE"}
+    for name, value in extra.items():
+        if name in type(resolved.site).model_fields or name in hints:
+            raise SiteValueError(
+                f"{name!r} is a key of the site itself",
+                where=resolved.place(table, name),
+                hint=hints.get(name, f"write it in [site.{resolved.name}]"),
+            )
+        arguments[name] = value
+        keys[name] = (table, name)

@@ -1,0 +1,112 @@
+"""From pydantic's errors to messages with file, line, key, expectation and hint."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pilotage.errors import SiteValueError, did_you_mean
+from pilotage.sites.merge import Path, Table
+from pilotage.sites.models import ADAPTER, MODELS, SCHEDULERS, Site
+
+
+def validated(name: str, table: Table) -> Site:
+    """Return the model of the merged table of site ``name``; raises SiteValueError with every problem."""
+    try:
+        return ADAPTER.validate_python(_with_numbers_as_text(table))
+    except ValidationError as error:
+        problems = [_problem(name, table, detail) for detail in error.errors(include_url=False)]
+    first = problems[0]
+    if len(problems) == 1:
+        raise first
+    others = "".join(f"\n{problem.where}: {problem.message}" for problem in problems[1:])
+    hints = [problem.hint for problem in problems if problem.hint]
+    raise SiteValueError(first.message + others, where=first.where, hint="; ".join(hints) or None)
+
+
+def _with_numbers_as_text(table: Table) -> dict[str, Any]:
+    # `--set account=1234` reads as a number, and a shell user has no easy way to quote it for TOML.
+    data = dict(table.data)
+    model = MODELS.get(str(data.get("scheduler")))
+    for key, field in model.model_fields.items() if model else ():
+        given = data.get(key)
+        origin = table.origins.get((key,))
+        if isinstance(given, int) and not isinstance(given, bool) and origin and origin.source == "--set":
+            data[key] = str(given) if _takes_only_text(field.annotation) and key != "walltime" else given
+    return data
+
+
+def _takes_only_text(annotation: Any) -> bool:
+    inner = [part for part in get_args(annotation) if isinstance(part, type) or get_args(part)]
+    if annotation is str or annotation is type(None):
+        return True
+    return bool(inner) and all(_takes_only_text(part) for part in inner)
+
+
+def _problem(name: str, table: Table, detail: ErrorDetails) -> SiteValueError:
+    path = _key_path(detail["loc"], table)
+    if detail["type"] == "union_tag_invalid":
+        path = ("scheduler",)
+    at = table.origin(path)
+    key = ".".join(("site", name, *path))
+    where = f"{at}: {key}" if at else key
+    message, hint = _words(detail, path, table)
+    return SiteValueError(message, where=where, hint=hint)
+
+
+def _key_path(location: Sequence[int | str], table: Table) -> Path:
+    # The first element is the discriminator's value; list indices and union members are no keys of the file.
+    scheduler = table.data.get("scheduler")
+    parts = list(location)
+    if parts and parts[0] == scheduler:
+        parts = parts[1:]
+    path: Path = ()
+    node: Any = table.data
+    for part in parts:
+        if not isinstance(part, str) or (not isinstance(node, dict)):
+            break
+        path += (part,)
+        node = node.get(part)
+    return path
+
+
+def _words(detail: ErrorDetails, path: Path, table: Table) -> tuple[str, str | None]:
+    kind = detail["type"]
+    value = detail.get("input")
+    scheduler = str(table.data.get("scheduler", ""))
+    if kind == "union_tag_not_found":
+        return "missing required key 'scheduler'", f'one of {", ".join(SCHEDULERS)}; or extends = "a site"'
+    if kind == "union_tag_invalid":
+        near = did_you_mean(scheduler, SCHEDULERS)
+        known = f"known schedulers: {', '.join(SCHEDULERS)}"
+        return f"unknown scheduler {scheduler!r}", f"{near}; {known}" if near else known
+    if kind == "missing":
+        return f"missing required key {path[-1]!r}", f"a site of scheduler {scheduler!r} needs it"
+    if kind == "extra_forbidden":
+        known_keys = _fields(scheduler, path[:-1])
+        near = did_you_mean(path[-1], known_keys)
+        return f"unknown key {path[-1]!r}", near or f"known keys: {', '.join(sorted(known_keys))}"
+    if isinstance(value, (datetime.time, datetime.date)):
+        return f"expected a string, got the TOML time {value}", f'put it in quotes: {path[-1]} = "{value}"'
+    if path == ("walltime",) and kind == "string_pattern_mismatch":
+        return f"expected HH:MM:SS, got {value!r}", 'such as walltime = "01:30:00"'
+    if kind == "string_pattern_mismatch":
+        return f"expected one line without a line break, got {value!r}", None
+    if kind == "value_error":
+        return detail["msg"].removeprefix("Value error, "), None
+    expected = detail["msg"].replace("Input should be", "expected")
+    return f"{expected}, got {value!r}", None
+
+
+def _fields(scheduler: str, table: Path) -> list[str]:
+    model: Any = MODELS.get(scheduler, Site)
+    for part in table:
+        inner = model.model_fields.get(part)
+        model = getattr(inner, "annotation", None)
+        if not hasattr(model, "model_fields"):
+            return []
+    return [*model.model_fields, *([] if table else ["extends"])]

@@ -1,0 +1,1 @@
+"""What runs on compute nodes. Imports nothing of pilotage but itself."""

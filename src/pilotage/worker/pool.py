@@ -1,0 +1,42 @@
+"""Starts Parsl's worker pool in the folder and with the import path of the script.
+
+``python -m pilotage.worker.pool --cwd DIR --path DIR ... -- ARGUMENTS OF PARSL'S POOL``
+
+The path goes into ``sys.path`` only, which Parsl's workers inherit; commands that a bash_app runs must not find a
+PYTHONPATH that the user did not set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import runpy
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+POOL = "parsl.executors.high_throughput.process_worker_pool"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Run the worker pool; ``argv`` is the command line without the program."""
+    parser = argparse.ArgumentParser(prog="pilotage.worker.pool")
+    parser.add_argument("--cwd", help="folder to work in")
+    parser.add_argument("--path", action="append", default=[], help="folder to import from; repeatable")
+    parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
+    arguments = parser.parse_args(argv)
+    # -m has put the current folder first; it stays only where the driver has it too.
+    sys.path[:1] = []
+    sys.path[:0] = [folder for folder in arguments.path if folder not in sys.path]
+    if arguments.cwd:
+        try:
+            os.chdir(arguments.cwd)
+        except OSError as error:
+            sys.stderr.write(f"pilotage: working in {Path.cwd()}, not in {arguments.cwd}: {error.strerror}\n")
+    pool = arguments.pool
+    sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
+    runpy.run_module(POOL, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

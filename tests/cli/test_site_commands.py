@@ -1,0 +1,159 @@
+"""The commands around sites."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+
+def test_list(project, pilotage, user_file):
+    path = user_file('[site.mine]\nextends = "slurm"\ndescription = "my own"\n[site.bad]\nscheduler = "x"\n')
+    done = pilotage("site", "list", "--json")
+    rows = {row["name"]: row for row in json.loads(done.stdout)["sites"]}
+    assert rows["mine"] == {
+        "name": "mine", "scheduler": "slurm", "source": str(path), "description": "my own", "error": None
+    }  # fmt: skip
+    assert rows["bad"]["error"]["error"] == "SiteValueError"
+    assert "polaris" in pilotage("site", "list").stdout
+
+
+def test_show_is_toml_that_could_stand_in_a_file(project, pilotage):
+    shown = tomllib.loads(pilotage("site", "show", "polaris", "--set", "account=x").stdout)
+    assert shown["site"]["polaris"]["account"] == "x"
+    assert shown["site"]["polaris"]["launcher"]["class"] == "MpiExecLauncher"
+
+
+def test_show_origin(project, pilotage, user_file):
+    path = user_file('[site.polaris]\n\naccount = "a"\n')
+    lines = pilotage("site", "show", "polaris", "--origin", "--set", "max_blocks=3").stdout.splitlines()
+    by_key = {line.split()[0]: line.split()[-1] for line in lines}
+    assert by_key["account"] == f"{path}:3"
+    assert by_key["max_blocks"] == "--set"
+    assert by_key["queue"].startswith("built-in:")
+    assert by_key["parallelism"] == "default"
+
+
+@pytest.mark.parametrize(
+    "name", ["laptop", "slurm", "pbspro", "gridengine", "flux", "kubernetes", "ssh-pool", "polaris"]
+)
+def test_show_script_needs_nothing_of_the_scheduler(name, project, pilotage, tmp_path):
+    python = os.path.dirname(sys.executable)
+    done = pilotage("site", "show", name, "--script", env={"PATH": python})
+    assert done.returncode == 0, done.stderr
+    assert "@job_name@" in done.stdout or name == "kubernetes"
+    assert "process_worker_pool" in done.stdout or "pilotage.worker.pool" in done.stdout
+
+
+def test_export_to_a_file_runs_with_parsl_alone(project, pilotage):
+    assert pilotage("site", "export", "threads", "-o", "mine.py").returncode == 0
+    program = (
+        "import parsl, mine, sys\nassert not any('pilotage' in name for name in sys.modules)\n"
+        "with parsl.load(mine.fresh_config()):\n    print(parsl.python_app(lambda: 6 * 7)().result())\n"
+    )
+    done = pilotage.run([sys.executable, "-c", program])
+    assert done.stdout == "42\n", done.stderr
+
+
+def test_validate(project, pilotage, user_file):
+    done = pilotage("site", "validate")
+    assert done.returncode == 0, done.stderr
+    assert "laptop: ok" in done.stderr
+    assert "flux: ok (can be shown, not run" in done.stderr
+    user_file('[site.a]\nextends = "slurm"\nqoss = "x"\n[site.b]\nextends = "slurm"\nexecutor = { labl = 1 }\n')
+    done = pilotage("site", "validate")
+    assert done.returncode == 2
+    assert "qoss" in done.stderr
+    assert "labl" in done.stderr
+    report = json.loads(pilotage("site", "validate", "a", "laptop", "--json").stdout)
+    assert [row["ok"] for row in report["sites"]] == [False, True]
+
+
+class TestAdd:
+    def test_this_machine(self, project, pilotage, private_home):
+        done = pilotage("site", "add", "mine", "--yes", "--scheduler", "local")
+        assert done.returncode == 0, done.stderr
+        path = private_home / "config" / "pilotage" / "pilotage.toml"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        site = tomllib.loads(path.read_text())["site"]["mine"]
+        assert site["scheduler"] == "local"
+        assert "# one worker a core" in path.read_text()
+        assert pilotage("site", "validate", "mine").returncode == 0
+
+    def test_it_keeps_what_the_file_has(self, project, pilotage, user_file):
+        path = user_file('# my sites\ndefault_site = "old"\n\n[site.old]   # keep\nextends = "slurm"\n')
+        assert pilotage("site", "add", "mine", "-y", "--scheduler", "local").returncode == 0
+        text = path.read_text()
+        assert text.startswith('# my sites\ndefault_site = "old"\n\n[site.old]   # keep\nextends = "slurm"\n')
+        assert set(tomllib.loads(text)["site"]) == {"old", "mine"}
+        again = pilotage("site", "add", "mine", "-y", "--scheduler", "local")
+        assert again.returncode == 2
+        assert "--force" in again.stderr
+        assert pilotage("site", "add", "mine", "-y", "--scheduler", "local", "--force").returncode == 0
+        assert set(tomllib.loads(path.read_text())["site"]) == {"old", "mine"}
+
+    def test_a_broken_file_is_not_touched(self, project, pilotage, user_file):
+        path = user_file("[site.x\n")
+        done = pilotage("site", "add", "mine", "-y")
+        assert done.returncode == 2
+        assert path.read_text() == "[site.x\n"
+
+    @pytest.fixture
+    def slurm(self, tmp_path):
+        """A machine with Slurm's commands, as far as detection asks them."""
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        answers = {
+            "sinfo": "debug*|up|30:00|2|4|4000|(null)\ngpu|up|1-00:00:00|8|64|512000|gpu:a100:4(S:0-1)\n",
+            "sacctmgr": "physics|ada\nchem|ada\nother|bob\n",
+        }
+        for name in ("sinfo", "sacctmgr", "sbatch", "squeue", "scancel", "scontrol", "sacct"):
+            (folder / f"{name}.out").write_text(answers.get(name, ""))
+            (folder / name).write_text(f"#!/bin/sh\ncat '{folder / name}.out'\n")
+            (folder / name).chmod(0o755)
+        return {"PATH": f"{folder}:{os.environ['PATH']}", "USER": "ada", "LOGNAME": "ada"}
+
+    def test_slurm_with_a_gpu_partition(self, project, pilotage, slurm, private_home):
+        done = pilotage("site", "add", "lab", "-y", "--queue", "gpu", "--nodes", "2", env=slurm)
+        assert done.returncode == 0, done.stderr
+        site = tomllib.loads((private_home / "config" / "pilotage" / "pilotage.toml").read_text())["site"]["lab"]
+        assert (site["scheduler"], site["partition"], site["account"]) == ("slurm", "gpu", "physics")
+        assert (site["gpus_per_node"], site["available_accelerators"], site["cores_per_node"]) == (4, 4, 64)
+        assert site["launcher"]["class"] == "SrunLauncher"
+        assert "found: slurm: debug, gpu; accounts: physics, chem" in done.stderr
+        shown = pilotage("site", "show", "lab", "--script", env=slurm)
+        assert "--partition=gpu" in shown.stdout
+
+    def test_the_default_partition_and_its_limit(self, project, pilotage, slurm, private_home):
+        assert pilotage("site", "add", "lab", "-y", "--project", env=slurm).returncode == 0
+        site = tomllib.loads((project / "pilotage.toml").read_text())["site"]["lab"]
+        assert (site["partition"], site["walltime"]) == ("debug", "00:30:00")
+
+    def test_answers_that_do_not_fit(self, project, pilotage, slurm):
+        done = pilotage("site", "add", "lab", "-y", "--queue", "gpus", env=slurm)
+        assert (done.returncode, "did you mean 'gpu'?" in done.stderr) == (2, True)
+        done = pilotage("site", "add", "lab", "-y", "--scheduler", "flux", env=slurm)
+        assert (done.returncode, "it has slurm, local" in done.stderr) == (2, True)
+        assert pilotage("site", "add", "a b", "-y").returncode == 2
+
+    def test_questions_are_asked_and_answered(self, project, pilotage, slurm, private_home):
+        done = pilotage("site", "add", "lab", env=slurm, input="slurm\ngpu\nchem\n")
+        assert done.returncode == 0, done.stderr
+        site = tomllib.loads((private_home / "config" / "pilotage" / "pilotage.toml").read_text())["site"]["lab"]
+        assert (site["partition"], site["account"]) == ("gpu", "chem")
+        assert "Partition or queue" in done.stderr, "questions are talk: stdout is data"
+
+
+def test_help_and_import_load_nothing_heavy():
+    """Not a clock: what is slow is imported, or it is not."""
+    heavy = {"parsl", "pydantic", "rich", "jinja2", "tomlkit", "psutil", "cloudpickle", "dill", "zmq", "requests"}
+    for program in (
+        "import pilotage",
+        "from pilotage.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass",
+    ):
+        code = f"{program}\nimport sys\nprint(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stderr.strip() == "[]", done.stderr

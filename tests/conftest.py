@@ -1,0 +1,101 @@
+"""A private home for every test: no file of the person's who runs the tests is read or written."""
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+MARK = "PILOTAGE_TEST_MARK"
+# The program as it is installed; `python -m` would put the current folder on the import path.
+PROGRAM = Path(sys.executable).parent / "pilotage"
+
+
+@pytest.fixture(autouse=True)
+def private_home(tmp_path_factory, monkeypatch):
+    """HOME, XDG folders and the state folder of a test, and none of the caller's site files."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PILOTAGE_STATE", str(home / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(home / "xdg"))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return home
+
+
+@pytest.fixture
+def user_file(private_home):
+    """Write the user's site file; returns its path."""
+
+    def write(text):
+        path = private_home / "config" / "pilotage" / "pilotage.toml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """An empty current folder."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+class Command:
+    """Runs ``pilotage`` and scripts as a user does, and knows what they left behind."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def env(self, **more):
+        return {**os.environ, MARK: self.mark, "NO_COLOR": "1", **more}
+
+    def __call__(self, *arguments, timeout=120, **options):
+        return self.run([PROGRAM, *arguments], timeout=timeout, **options)
+
+    def run(self, argv, *, timeout=120, env=None, **options):
+        options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options
+        return subprocess.run(
+            list(map(str, argv)),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=self.env(**(env or {})),
+            **options,
+        )
+
+    def left_behind(self):
+        """Return the processes that carry this test's mark and are still there."""
+        left = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    left.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+                continue
+        return left
+
+
+@pytest.fixture
+def pilotage():
+    """Run commands of pilotage; fails when a process of theirs is left."""
+    command = Command(uuid.uuid4().hex)
+    yield command
+    left = command.left_behind()
+    _, stubborn = psutil.wait_procs(left, timeout=5)
+    lines = [" ".join(process.cmdline()) for process in stubborn]
+    for process in stubborn:
+        process.kill()
+    assert not lines, f"left behind: {lines}"
+
+
+@pytest.fixture(scope="session")
+def examples():
+    return Path(__file__).parents[1] / "examples"

@@ -1,0 +1,124 @@
+"""A script under ``pilotage run`` finds what it finds under ``python SCRIPT``, byte for byte."""
+
+import json
+import signal
+import sys
+
+import pytest
+
+# Each script is run both ways; stdout, stderr (less our summary line) and exit code must be equal.
+SCRIPTS = {
+    "prints": "print('out'); import sys; print('err', file=sys.stderr)",
+    "arguments": "import sys; print(sys.argv)",
+    "path": "import sys; print(sys.path[0])",
+    "name and file": "print(__name__, __file__, __doc__, __spec__, __builtins__ is not None)",
+    "main module": "import sys\nx = 3\nprint(sys.modules['__main__'].x, __import__('__main__').x)",
+    "docstring": '"""The doc."""\nprint(__doc__)',
+    "annotations": "x: int = 3\nprint(__annotations__)",
+    "guard": "if __name__ == '__main__':\n    print('guarded')",
+    "stdin": "import sys; print(sys.stdin.read().upper())",
+    "input": "print(input('Name? '))",
+    "isatty": "import sys; print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty())",
+    "exit code": "import sys; sys.exit(7)",
+    "exit message": "import sys; sys.exit('gone')",
+    "exit none": "import sys; sys.exit()",
+    "os exit": "import os; os._exit(9)",
+    "error": "def f():\n    return 1 / 0\n\nf()",
+    "chained": "try:\n    {}['a']\nexcept KeyError as e:\n    raise ValueError('b') from e",
+    "context": "try:\n    {}['a']\nexcept KeyError:\n    raise ValueError('b')",
+    "assertion": "assert 1 == 2, 'no'",
+    "excepthook": "import sys\nsys.excepthook = lambda *a: print('hook', a[0].__name__)\n1 / 0",
+    "group": "raise ExceptionGroup('g', [ValueError('a'), KeyError('b')])",
+    "keyboard interrupt": "raise KeyboardInterrupt",
+    "signal": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "atexit": "import atexit; atexit.register(print, 'last'); print('first')",
+    "thread": "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()",
+    "import error": "import nothing_of_that_name",
+    "relative path": "print(open('data.txt').read())",
+    "sibling": "import sibling; print(sibling.VALUE)",
+    "warning": "import warnings; warnings.warn('careful')",
+    "syntax warning": "x = 1\nprint(x is 1)",
+    "future": "from __future__ import annotations\ndef f(x: Unknown): pass\nprint(f.__annotations__)",
+    "binary stdout": "import sys; sys.stdout.buffer.write(b'\\x00\\xff\\n')",
+    "spawn": (
+        "import multiprocessing as mp\ndef f(x): return x * x\n"
+        "if __name__ == '__main__':\n    with mp.get_context('spawn').Pool(1) as p: print(p.map(f, [2, 3]))"
+    ),
+    "fork": (
+        "import multiprocessing as mp\ndef f(x): return x * x\n"
+        "if __name__ == '__main__':\n    with mp.get_context('fork').Pool(1) as p: print(p.map(f, [2, 3]))"
+    ),
+    "pickle": "import pickle\nclass C: pass\nprint(type(pickle.loads(pickle.dumps(C()))) is C)",
+    "inspect": "import inspect\ndef f():\n    return 1\nprint(inspect.getsource(f))",
+    "dataclass": "import dataclasses\n@dataclasses.dataclass\nclass C:\n    x: int\nprint(C(1))",
+    "recursion": "def f(): f()\ntry:\n    f()\nexcept RecursionError: print('deep')",
+}
+
+
+def outcome(completed):
+    errors = [line for line in completed.stderr.splitlines() if not line.startswith("run 20")]
+    return completed.returncode, completed.stdout, errors
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_same_outcome(name, project, pilotage):
+    (project / "sibling.py").write_text("VALUE = 5\n")
+    (project / "data.txt").write_text("content")
+    (project / "script.py").write_text(SCRIPTS[name])
+    options = {"input": "typed in\n", "errors": "surrogateescape"}
+    plain = pilotage.run([sys.executable, "script.py", "a", "--b", "c d"], **options)
+    ours = pilotage("run", "script.py", "--", "a", "--b", "c d", **options)
+    assert outcome(ours) == outcome(plain)
+
+
+def test_interpreter_flags_go_on(project, pilotage):
+    (project / "script.py").write_text("assert False\nprint(__debug__)")
+    done = pilotage.run([sys.executable, "-O", "-m", "pilotage", "run", "script.py"])
+    assert (done.returncode, done.stdout) == (0, "False\n")
+
+
+def test_started_from_another_folder(project, tmp_path, pilotage):
+    (project / "sibling.py").write_text("VALUE = 5\n")
+    (project / "script.py").write_text("import os, sibling; print(sibling.VALUE, os.getcwd())")
+    done = pilotage("run", project / "script.py", cwd=tmp_path)
+    assert done.stdout == f"5 {tmp_path}\n"
+
+
+def test_a_module_of_the_current_folder_does_not_shadow_ours(project, tmp_path, pilotage):
+    """The driver starts in the user's folder, where a file may be called json.py."""
+    elsewhere = tmp_path / "scripts"
+    elsewhere.mkdir()
+    (elsewhere / "script.py").write_text("print('fine')")
+    (project / "json.py").write_text("raise RuntimeError('shadowed')")
+    (project / "parsl.py").write_text("raise RuntimeError('shadowed')")
+    assert pilotage("run", elsewhere / "script.py").stdout == "fine\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_reach_the_script(number, project, pilotage):
+    import subprocess
+
+    (project / "script.py").write_text(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *a: sys.exit(5))\n"
+        "print('ready', flush=True)\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    sys.exit(6)\n"
+    )
+    argv = [sys.executable, "-m", "pilotage", "run", "script.py"]
+    with subprocess.Popen(argv, env=pilotage.env(), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == {signal.SIGINT: 6, signal.SIGTERM: 5}[number]
+
+
+def test_json_keeps_stdout_for_one_object(project, pilotage):
+    (project / "script.py").write_text("print('hello')\nraise SystemExit(3)")
+    done = pilotage("run", "--json", "script.py", "--", "--x")
+    record = json.loads(done.stdout)
+    assert done.returncode == record["exit_code"] == 3
+    assert done.stderr == "hello\n"
+    assert record["state"] == "failed"
+    assert record["arguments"] == ["--x"]
+    from pathlib import Path
+
+    assert (Path(record["folder"]) / "stdout.log").read_text() == "hello\n"
