@@ -170,16 +170,13 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def fill(disk, leave=0):
-    with open(disk / "filler", "wb") as file:
-        try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
-        except OSError:
-            pass
-    if leave:
-        os.truncate(disk / "filler", max((disk / "filler").stat().st_size - leave, 0))
+def fill(disk):
+    descriptor = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(descriptor, b"x" * 4096)
+    except OSError:
+        os.close(descriptor)
 
 
 def test_a_full_disk_at_the_start(case, small_disk, pilotage):

@@ -89,15 +89,16 @@ def shell_accepts(script):
 
 
 @pytest.fixture
-def cluster_access(tmp_path, monkeypatch):
+def cluster_access(private_home):
     """What Parsl's providers want to see when they are made: a kubeconfig that nobody connects to."""
-    path = tmp_path / "kubeconfig"
+    # The client reads KUBECONFIG when it is imported, and the home folder when it is asked.
+    path = private_home / ".kube" / "config"
+    path.parent.mkdir()
     path.write_text(
         "apiVersion: v1\nkind: Config\ncurrent-context: x\n"
         "clusters: [{name: x, cluster: {server: 'http://127.0.0.1:9'}}]\n"
         "contexts: [{name: x, context: {cluster: x, user: x}}]\nusers: [{name: x, user: {}}]\n"
     )
-    monkeypatch.setenv("KUBECONFIG", str(path))
 
 
 def arguments_of(thing):
@@ -109,7 +110,7 @@ def arguments_of(thing):
         value = getattr(thing, name)
         if type(value).__module__.startswith(("parsl.providers", "parsl.launchers", "pilotage.providers")):
             value = (type(value).__name__, arguments_of(value))
-        elif type(value).__name__ in ("RandomManagerSelector", "HTEXRadio", "function"):
+        elif type(value).__module__.startswith("parsl.") or callable(value):
             value = getattr(value, "__name__", type(value).__name__)
         found[name] = value
     return found

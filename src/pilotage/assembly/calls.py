@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import types
+import typing
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pilotage.errors import ParslArgumentError, PilotageError, did_you_mean
@@ -24,10 +27,10 @@ def make(call: Call, resolved: Resolved | None, *, check_only: bool = False) -> 
     Raises ParslArgumentError where the class is unknown, or its constructor does not know or refuses an argument
     (Parsl's own message is kept).
     """
-    constructor = find(call, resolved)
-    check(call, constructor, resolved)
+    call = prepared(call, resolved)
     if check_only:
         return None
+    constructor = find(call, resolved)
     arguments = {
         name: make(value, resolved) if isinstance(value, Call) else value for name, value in call.arguments.items()
     }
@@ -41,6 +44,35 @@ def make(call: Call, resolved: Resolved | None, *, check_only: bool = False) -> 
             where=_place(call, resolved, _named_in(str(error), call)),
             hint=f"the arguments are those of {call.target}",
         ) from error
+
+
+def prepared(call: Call, resolved: Resolved | None) -> Call:
+    """Return ``call`` with its arguments checked, and tuples where the constructor wants them (TOML has only arrays).
+
+    Raises ParslArgumentError.
+    """
+    constructor = find(call, resolved)
+    check(call, constructor, resolved)
+    parameters = inspect.signature(constructor).parameters
+    arguments = {}
+    for name, value in call.arguments.items():
+        wanted = parameters[name].annotation if name in parameters else inspect.Parameter.empty
+        arguments[name] = prepared(value, resolved) if isinstance(value, Call) else _as_wanted(value, wanted)
+    return replace(call, arguments=arguments)
+
+
+def _as_wanted(value: Any, wanted: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is tuple:
+        return tuple(value)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in inner if typing.get_origin(option) in (tuple, list)]
+        return _as_wanted(value, options[0]) if len(options) == 1 else value
+    if origin is list and inner:
+        return [_as_wanted(item, inner[0]) for item in value]
+    return value
 
 
 def find(call: Call, resolved: Resolved | None) -> Callable[..., Any]:

@@ -115,6 +115,7 @@ def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path:
 
             executors.append(executor_from_file(target.file or Path(), target.label))
             continue
+        refuse_if_unready(target.resolved)
         planned = plan(target.resolved, target.label, machine(target.resolved))
         executors.append(_executor(target.resolved, planned, script_path))
         _merge_config(arguments, set_by, planned, target.resolved)
@@ -181,7 +182,6 @@ def executor_call(planned: Plan, python: str) -> Call:
 
 def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> ParslExecutor:
     site = resolved.site
-    refuse_if_unready(resolved)
     if isinstance(site, KubernetesSite):
         _require_kubernetes()
     call = executor_call(planned, machine(resolved).python)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
-from pilotage.assembly.configs import executor_call, machine, refuse_if_unready
+from pilotage.assembly.calls import prepared
+from pilotage.assembly.configs import executor_call, machine
 from pilotage.errors import UnsupportedError
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, KubernetesSite
@@ -26,10 +27,9 @@ def export(resolved: Resolved) -> str:
             where=resolved.place("scheduler"),
             hint=f"pilotage site show {resolved.name} --script shows what it would start",
         )
-    refuse_if_unready(resolved)
     here = machine(resolved)
     planned = plan(resolved, resolved.name, here)
-    executor = executor_call(planned, here.python)
+    executor = prepared(executor_call(planned, here.python), resolved)
     body = Call("parsl.config.Config", {"executors": [executor], **planned.config})
     imports = sorted(_imports(body))
     lines = [

@@ -12,6 +12,7 @@ from typing import Any
 from pilotage.assembly.calls import make
 from pilotage.assembly.configs import executor_call, machine
 from pilotage.engine.executor import HighThroughputExecutor
+from pilotage.errors import SiteValueError
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 from pilotage.sites.catalogue import Resolved
@@ -65,7 +66,11 @@ def render(resolved: Resolved, python: str | None = None) -> Rendering:
         worker_init=site.worker_init,
         settings=settings,
     )
-    return Rendering(site.scheduler, scheduler(site.scheduler).render(block), command)
+    try:
+        script = scheduler(site.scheduler).render(block)
+    except SiteValueError as error:  # a renderer does not know whose values it was given
+        raise SiteValueError(error.message, where=resolved.place(), hint=error.hint) from error
+    return Rendering(site.scheduler, script, command)
 
 
 def worker_command(resolved: Resolved, site: BlockSite, python: str | None = None) -> str:

@@ -7,6 +7,7 @@ Two places of Parsl are wrapped, and only in a driver, a process of our own: ``D
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -110,6 +111,7 @@ class Hooks:
             self.stop(own_config_error(_place_in_script()))
 
     def _guarded(self, start: Callable[[], None], config: Config) -> None:
+        before, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, below
         try:
             start()
         except OSError as error:
@@ -120,6 +122,11 @@ class Hooks:
         except BaseException:
             _end_interchanges(config)
             raise
+        finally:
+            logging.raiseExceptions = before
+            for handler in logging.getLogger("parsl").handlers:
+                # Parsl's log may not be written to the end; that is no reason for a traceback at each task.
+                handler.handleError = _stay_quiet  # type: ignore[method-assign]
 
     def _adopt(self, kernel: DataFlowKernel, config: Config) -> None:
         if id(config) in self._ours:
@@ -171,3 +178,7 @@ def _end_interchanges(config: Config) -> None:
         process = getattr(executor, "interchange_proc", None)
         if process is not None and process.poll() is None:
             process.terminate()
+
+
+def _stay_quiet(record: logging.LogRecord) -> None:  # noqa: ARG001  a handler's signature
+    return
