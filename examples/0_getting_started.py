@@ -15,9 +15,9 @@ def hello_python(name):
     return f"Hello {name} from Python"
 
 
-# A bash_app returns the command that its worker is to run. Parsl itself reads the arguments stdout and stderr.
+# A bash_app returns the command that its worker is to run.
 @parsl.bash_app
-def hello_bash(name, stdout=None, stderr=None):
+def hello_bash(name, stdout=None, stderr=None):  # noqa: ARG001  Parsl reads stdout and stderr
     return f"echo Hello {name} from Bash; echo Goodbye {name} >&2"
 
 

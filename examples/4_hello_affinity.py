@@ -11,7 +11,7 @@ import parsl
 
 
 @parsl.bash_app
-def hello_affinity(task, exe=None, stdout=None, stderr=None):
+def hello_affinity(task, exe, stdout=None, stderr=None):  # noqa: ARG001  Parsl reads stdout and stderr
     import shlex
     import sys
 

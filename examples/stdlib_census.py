@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import Counter, defaultdict
 from dataclasses import astuple, dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import parsl
@@ -23,6 +24,7 @@ FEWEST_FILES = 400
 # The most results that one merging task takes.
 FAN_IN = 16
 TOTAL = "total"
+IGNORE_ALL = ("ignore", None, Warning, None, 0)  # what warnings.simplefilter("ignore") sets
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def measure(name: str, source: bytes) -> Census:
     """Count what is in one file; a file that does not parse is counted with its lines and its error."""
     lines = len(source.splitlines())
     # Odd but valid source warns, and under -W error a warning would be counted as an error.
-    warnings.simplefilter("ignore")
+    if IGNORE_ALL not in warnings.filters:  # set once: setting it again would lift it for a moment in other threads
+        warnings.simplefilter("ignore")
     try:
         tree = ast.parse(source, filename=name)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # not its encoding; NUL bytes; too deep
@@ -152,10 +155,9 @@ def sequential_census(names: list[str]) -> list[Census]:
 
 def differences(found: list[Census], expected: list[Census]) -> list[str]:
     """Return a line for each census that is not as expected, is missing, or is one too many."""
-    # As tuples: what another process sends back need not be an instance of our own class.
-    ours, theirs = (Counter(map(astuple, each)) for each in (expected, found))
-    lines = [f"expected {row}" for row in ours - theirs] + [f"found    {row}" for row in theirs - ours]
-    return sorted(lines, key=lambda line: line.split(" ", 1)[1].strip())
+    # As text: what another process sends back need not be an instance of our own class.
+    pairs = zip_longest(map(str, found), map(str, expected))
+    return [f"found {one}, expected {other}" for one, other in pairs if one != other]
 
 
 def write_table(path: Path, rows: list[Census]) -> None:
@@ -193,6 +195,7 @@ def draw(path: Path, packages: list[Census], total: Census) -> None:
         axes.tick_params(labelsize=11)
         axes.grid(axis="x", color="0.8")
         axes.set_axisbelow(True)
+        axes.margins(y=0.02)
     figure.suptitle(
         f"Standard library of Python {platform.python_version()}: "
         f"the {len(largest)} largest of {len(packages)} packages, {total.files:,} files",
@@ -210,7 +213,7 @@ def write_results(out: Path, packages: list[Census], total: Census) -> list[Path
     try:
         draw(out / "census.png", packages, total)
     except ImportError as error:
-        print(f"no figure: {error} (pip install matplotlib)")
+        print(f"no figure: {str(error).splitlines()[0]} (pip install matplotlib)")
     else:
         written.append(out / "census.png")
     return written

@@ -122,7 +122,7 @@ def test_ctrl_c_ends_a_run_with_workers(terminal):
         "laptop",
     )
     t.wait_for("ready")
-    t.wait_for("1 running")
+    t.wait_for("1 launched")
     t.type("\x03")
     assert t.finish(60) == -signal.SIGINT
     assert "KeyboardInterrupt" in t.text()
@@ -135,7 +135,7 @@ def test_a_live_line_and_a_summary(terminal):
         "--site",
         "laptop",
     )
-    t.wait_for("running")
+    t.wait_for("launched")
     assert t.finish(60) == 0
     lines = t.text()
     for part in ("laptop", "0 done", "waiting", "/s", "1 block (1 running)", " s", "4 tasks done, 0 failed"):

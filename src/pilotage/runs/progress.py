@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 PERIOD = 0.2
 RATE_WINDOW = 2.0
 
-# Parsl's task states in the words of the view.
+# Parsl's task states in the words of the view. "Launched" is Parsl's word for handed to an executor: whether a worker
+# has begun is known on the worker only.
 WORDS = {
     "unsched": "waiting",
     "pending": "waiting",
-    "launched": "running",
-    "running": "running",
-    "running_ended": "running",
-    "joining": "running",
+    "launched": "launched",
+    "running": "launched",
+    "running_ended": "launched",
+    "joining": "launched",
     "fail_retryable": "waiting",
     "exec_done": "done",
     "memo_done": "done",
@@ -73,11 +74,11 @@ class Progress:
         blocks: Counter[str] = Counter()
         for kernel in self._kernels:
             for state, count in dict(kernel.task_state_counts).items():
-                tasks[WORDS.get(state.name, "running")] += count
+                tasks[WORDS.get(state.name, "launched")] += count
             if not kernel.cleanup_called:
                 blocks.update(_block_states(kernel))
         now = self._clock() - self._start
-        counts = {word: tasks[word] for word in ("waiting", "running", "done", "failed")}
+        counts = {word: tasks[word] for word in ("waiting", "launched", "done", "failed")}
         counts["total"] = sum(counts.values())
         return {
             "tasks": counts,

@@ -139,7 +139,7 @@ class StatusLine:
         text = Text.assemble(
             (f"{self._sites} ", "bold"),
             (f"{tasks['done']:,} done", "green"),
-            f" · {tasks['running']:,} running · {tasks['waiting']:,} waiting",
+            f" · {tasks['launched']:,} launched · {tasks['waiting']:,} waiting",
             (f" · {tasks['failed']:,} failed", "red") if tasks["failed"] else "",
             f" · {progress['rate']:,.0f}/s",
             f" · {_blocks(progress['blocks'])}" if progress["blocks"] else "",
