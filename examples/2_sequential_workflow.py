@@ -29,14 +29,15 @@ def add_up(inputs=()):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results/tutorial"), help="folder for the file")
-    out = parser.parse_args().out.absolute()
+    out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     path = out / "2_numbers.txt"
 
     with parsl.load():
         last = double(50)
         # `last` is a future; write_numbers gets the number.
-        written = write_numbers(last, outputs=[File(str(path))])
+        # Its file is named in full, because a worker's current folder is not ours.
+        written = write_numbers(last, outputs=[File(str(path.absolute()))])
         # outputs[0] is the future of the file: add_up starts when write_numbers has ended well.
         total = add_up(inputs=[written.outputs[0]])
         print(f"the numbers from 1 to {last.result()} add up to {total.result()}")

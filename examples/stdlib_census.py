@@ -63,7 +63,7 @@ def measure(name: str, source: bytes) -> Census:
     """Count what is in one file; a file that does not parse is counted with its lines and its error."""
     lines = len(source.splitlines())
     # Odd but valid source warns, and under -W error a warning would be counted as an error.
-    if IGNORE_ALL not in warnings.filters:  # set once: setting it again would lift it for a moment in other threads
+    if warnings.filters[:1] != [IGNORE_ALL]:  # setting it again would lift it for a moment in other threads
         warnings.simplefilter("ignore")
     try:
         tree = ast.parse(source, filename=name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.script_path = tuple(script_path)
         self.worker_cwd = worker_cwd
         self._to_worker = ToWorker()
+        self._composing = False
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
@@ -83,6 +85,23 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             except Exception:
                 raise reason from None  # the first reason is the one that helps
 
+    def initialize_scaling(self) -> None:
+        """Compose the launch command, with folders quoted for the shell, which Parsl leaves to luck."""
+        plain = self.cert_dir, self.logconf_path
+        self.cert_dir, self.logconf_path = (_for_shell(path) for path in plain)
+        self._composing = True
+        try:
+            super().initialize_scaling()
+        finally:
+            self._composing = False
+            self.cert_dir, self.logconf_path = plain
+
+    @property
+    def worker_logdir(self) -> str:
+        """Folder of the workers' logs."""
+        folder: str = super().worker_logdir
+        return _for_shell(folder) or folder if self._composing else folder
+
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
         return with_our_pool(command, self.worker_cwd or ".", self.script_path)
@@ -109,6 +128,11 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         return self.interchange_proc is None or self.interchange_proc.poll() is not None
 
 
+def _for_shell(path: str | None) -> str | None:
+    # Parsl fills the command in once more for each block, where a brace would be a field.
+    return None if path is None else shlex.quote(path).replace("{", "{{").replace("}", "}}")
+
+
 def _signature() -> inspect.Signature:
     theirs = inspect.signature(parsl.executors.HighThroughputExecutor.__init__)
     ours = inspect.signature(HighThroughputExecutor.__init__).parameters.values()
@@ -127,10 +151,23 @@ def driver_script_path() -> list[str]:
     """
     own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     dynamic = sysconfig.get_config_var("DESTSHARED")
-    known = {os.path.realpath(folder) for folder in (*own, dynamic) if folder}
+    known = {os.path.realpath(folder) for folder in (*own, dynamic, *_linked_folders(own)) if folder}
     found = []
     for entry in sys.path:
         folder = str(Path(entry or Path.cwd()).absolute())
         if os.path.realpath(folder) not in known and not folder.endswith(".zip") and Path(folder).is_dir():
             found.append(folder)
     return list(dict.fromkeys(found))
+
+
+def _linked_folders(site_packages: Sequence[str | None]) -> list[str]:
+    """Return the folders that .pth files add, such as those of editable installs."""
+    found = []
+    for folder in {folder for folder in site_packages if folder}:
+        for file in Path(folder).glob("*.pth"):
+            try:
+                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError:
+                continue
+            found += [line for line in lines if line.startswith("/")]
+    return found

@@ -81,9 +81,14 @@ def drive(folder: RunFolder, talk: Talk) -> None:
 
 def _main_module(script: Path, arguments: Sequence[str]) -> types.ModuleType:
     """Make the script's ``__main__``, ``sys.argv`` and ``sys.path[0]`` what Python would make them."""
-    module = types.ModuleType("__main__")
-    module.__dict__.update(
+    # The module that is there, emptied: dill and others have taken hold of it when they were imported.
+    module = sys.modules["__main__"]
+    vars(module).clear()
+    vars(module).update(
         {
+            "__name__": "__main__",
+            "__doc__": None,
+            "__package__": None,
             "__file__": str(script),
             "__builtins__": __builtins__,
             "__cached__": None,
@@ -93,7 +98,6 @@ def _main_module(script: Path, arguments: Sequence[str]) -> types.ModuleType:
             "__loader__": None,
         }
     )
-    sys.modules["__main__"] = module
     sys.argv = [os.environ.pop("PILOTAGE_SCRIPT_AS_GIVEN", str(script)), *arguments]
     sys.path.insert(0, str(script.resolve().parent))
     return module

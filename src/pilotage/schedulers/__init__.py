@@ -16,11 +16,11 @@ _HOMES = {
     "kubernetes": ("pilotage.schedulers.kubernetes", "KUBERNETES"),
     "ssh": ("pilotage.schedulers.ssh", "SSH"),
 }
-NAMES = tuple(_HOMES)
+NAMES: tuple[str, ...] = tuple(_HOMES)
 
 
 def scheduler(name: str) -> Scheduler:
-    """Return the scheduler ``name``; raises UsageError where there is none."""
+    """Return the scheduler ``name``, whose module is imported only now; raises UsageError where there is none."""
     if name not in _HOMES:
         near = did_you_mean(name, NAMES)
         raise UsageError(f"unknown scheduler {name!r}", hint=near or f"known: {', '.join(NAMES)}")

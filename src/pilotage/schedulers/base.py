@@ -1,25 +1,22 @@
-"""What a scheduler is, and the pieces that several share."""
+"""What a scheduler is: a block to render, the queues it tells of, and the contract that every module here keeps."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from pilotage.errors import SiteValueError
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """One block to render; every field is decided, or is a named placeholder such as ``@job_name@``.
+    """One block (batch job) to render; every field is decided, or is a named placeholder such as ``@job_name@``.
 
-    ``command`` is the shell text that starts the managers, the launcher's wrapping included; ``walltime`` is
-    HH:MM:SS; ``settings`` are the provider's by Parsl's argument names.
+    ``command`` is the shell text that starts the managers, the launcher's wrapping included; ``stdout`` and
+    ``stderr`` are paths; ``walltime`` is HH:MM:SS; ``settings`` are the provider's by Parsl's argument names. A
+    setting that is missing or None is not asked for.
     """
 
     name: str
@@ -37,7 +34,9 @@ class Block:
 class Queue:
     """A partition or queue as its scheduler describes it; None is "not said".
 
-    ``max_walltime`` is HH:MM:SS, ``memory_per_node`` in GB.
+    ``max_walltime`` is HH:MM:SS, ``max_nodes`` counts the nodes of one job. The numbers of a node are those of the
+    smallest that a job may get, so that what they say can be asked for; ``memory_per_node`` is in GB as schedulers
+    count them (1024**3 bytes), rounded down.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Queue:
 
 
 class Scheduler(Protocol):
-    """A batch scheduler.
+    """A scheduler without any process: text for it, arguments for its commands, and what its answers mean.
 
     ``commands`` are the programs that a machine which has it has on its PATH.
     """
@@ -63,20 +62,35 @@ class Scheduler(Protocol):
         """Return the batch script (or manifest) of a block; raises SiteValueError for a value it cannot hold."""
 
     def queue_queries(self) -> tuple[tuple[str, ...], ...]:
-        """Return the argument lists whose answers `parse_queues` reads."""
+        """Return the argument lists whose answers `parse_queues` reads; none where there are no queues."""
 
     def parse_queues(self, outputs: Sequence[str]) -> list[Queue]:
-        """Return the queues in the answers; what cannot be read is left out."""
+        """Return the queues in the answers' stdout, given in the order of the queries; never raises.
+
+        An answer that is missing, and a part that cannot be read, are left out.
+        """
 
     def account_query(self, user: str) -> tuple[str, ...] | None:
-        """Return the argument list that asks for the accounts of ``user``, or None where there are none."""
+        """Return the argument list that asks for the accounts of ``user``, or None where none can be asked for."""
 
     def parse_accounts(self, output: str, user: str) -> list[str]:
-        """Return the accounts in the answer."""
+        """Return the accounts in the answer that ``user`` may charge; never raises."""
 
 
-class WithoutQueues:
-    """The detection half of a scheduler that has no queues and no accounts."""
+class WithoutAccounts:
+    """The part of a scheduler that cannot say who may charge what."""
+
+    def account_query(self, user: str) -> tuple[str, ...] | None:  # noqa: ARG002  the contract's signature
+        """Return None: there is nothing to ask."""
+        return None
+
+    def parse_accounts(self, output: str, user: str) -> list[str]:  # noqa: ARG002
+        """Return no accounts."""
+        return []
+
+
+class WithoutQueues(WithoutAccounts):
+    """The part of a scheduler that has neither queues nor accounts."""
 
     def queue_queries(self) -> tuple[tuple[str, ...], ...]:
         """Return nothing to ask."""
@@ -86,86 +100,22 @@ class WithoutQueues:
         """Return no queues."""
         return []
 
-    def account_query(self, user: str) -> tuple[str, ...] | None:  # noqa: ARG002
-        """Return None: there are no accounts."""
-        return None
-
-    def parse_accounts(self, output: str, user: str) -> list[str]:  # noqa: ARG002
-        """Return no accounts."""
-        return []
-
-
-def render(template: str, block: Block, **values: Any) -> str:
-    """Return a template of this folder filled with a block's fields, its settings as ``settings``, and ``values``."""
-    text = _environment().get_template(template)
-    return text.render(
-        name=block.name,
-        command=block.command.strip("\n"),
-        stdout=block.stdout,
-        stderr=block.stderr,
-        nodes=block.nodes,
-        tasks_per_node=block.tasks_per_node,
-        walltime=block.walltime,
-        worker_init=block.worker_init.strip("\n"),
-        settings=block.settings,
-        **values,
-    )
-
-
-def one_line(value: object) -> str:
-    """Return a value for a directive, which ends with its line; raises SiteValueError where it would not."""
-    text = str(value)
-    if re.search(r"[\x00-\x1f\x7f\x85\u2028\u2029]", text):
-        raise SiteValueError(
-            f"a line break or control character in {text!r} would end the directive it stands in",
-            hint="keep the value on one line; whole directive lines go into scheduler_options",
-        )
-    return text
-
-
-def word(value: object) -> str:
-    """Return a value for a directive that takes one word, such as a queue's name; raises SiteValueError else."""
-    text = one_line(value)
-    if not text or re.search(r"\s", text):
-        raise SiteValueError(f"{text!r} must be one word to stand in a directive")
-    return text
-
-
-def directive_path(value: object) -> str:
-    """Return a path for a directive, in double quotes where it has a space (Slurm, PBS and Flux read them)."""
-    text = one_line(value)
-    if '"' in text:
-        raise SiteValueError(f"a double quote in the path {text!r} cannot stand in a directive")
-    return f'"{text}"' if re.search(r"\s", text) else text
-
 
 def seconds(walltime: str) -> int:
-    """Return a wall time HH:MM:SS (hours may exceed 24) in seconds; raises ValueError."""
-    hours, minutes, rest = (int(part) for part in walltime.split(":"))
+    """Return a wall time HH:MM:SS (hours may exceed 24) in seconds; raises SiteValueError for anything else."""
+    found = re.fullmatch(r"(\d{1,6}):([0-5]\d):([0-5]\d)", walltime, re.ASCII)
+    if not found:
+        raise SiteValueError(f"the wall time {walltime!r} is not HH:MM:SS", hint="an hour and a half is 01:30:00")
+    hours, minutes, rest = map(int, found.groups())
     return hours * 3600 + minutes * 60 + rest
 
 
 def clock(total: int) -> str:
-    """Return seconds as HH:MM:SS."""
+    """Return seconds as HH:MM:SS, the inverse of `seconds`."""
     return f"{total // 3600:02}:{total % 3600 // 60:02}:{total % 60:02}"
 
 
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    # What is rendered is shell and YAML, where HTML's escapes would be wrong; both have filters of their own.
-    environment = Environment(  # noqa: S701
-        loader=PackageLoader("pilotage.schedulers", "templates"),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(shell=shlex.quote, line=one_line, word=word, path=directive_path, yaml=_yaml)
-    return environment
-
-
-def _yaml(value: object) -> str:
-    import json
-
-    return json.dumps(value)  # every JSON text is YAML
+def whole_number(value: object) -> int | None:
+    """Return a count in a scheduler's answer, or None where there is no plain whole number."""
+    found = re.fullmatch(r"\d{1,12}", str(value).strip(), re.ASCII)
+    return int(found.group()) if found else None

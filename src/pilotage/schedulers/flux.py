@@ -4,71 +4,133 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
-from pilotage.schedulers.base import Block, Queue, render, seconds
+from pilotage.errors import SiteValueError
+from pilotage.schedulers.base import Block, Queue, WithoutAccounts, clock, seconds, whole_number
+from pilotage.schedulers.rendering import given, given_count, one_line, render
+
+SENTINEL = "#flux:"
 
 
-class Flux:
-    """Flux by its commands."""
+class Flux(WithoutAccounts):
+    """Flux by its commands; banks belong to flux-accounting, which users may not read everywhere."""
 
     name = "flux"
     commands: tuple[str, ...] = ("flux",)
 
     def render(self, block: Block) -> str:
-        """Return the script for ``flux batch``; one slot a node, with the cores and GPUs that a node gives."""
-        settings = {"exclusive": False, "scheduler_options": "", **block.settings}
-        keys = {"queue": "queue", "bank": "bank", "cores_per_node": "cores-per-slot", "gpus_per_node": "gpus-per-slot"}
-        options = [(option, settings[key]) for key, option in keys.items() if settings.get(key)]
-        if block.walltime:
-            options.append(("time-limit", f"{seconds(block.walltime)}s"))
-        return render("flux.sh.j2", replace(block, settings=settings), options=options, slots=block.nodes)
+        """Return the script for ``flux batch``.
+
+        The job is an instance of Flux with one slot a node; a slot has the cores and GPUs that are asked for, or
+        the whole node where ``exclusive`` is. The script runs on the first node: the command starts the others.
+        """
+        settings = block.settings
+        options = [
+            ("queue", given(settings, "queue")),
+            ("bank", given(settings, "bank")),
+            ("cores-per-slot", given_count(settings, "cores_per_node")),
+            ("gpus-per-slot", given_count(settings, "gpus_per_node")),
+            ("time-limit", f"{seconds(block.walltime)}s" if block.walltime else None),
+        ]
+        return render(
+            "flux.sh.j2",
+            block,
+            options=[(option, argument) for option, argument in options if argument is not None],
+            exclusive=given(settings, "exclusive"),
+            scheduler_options=_one_sentinel(str(given(settings, "scheduler_options") or "")),
+            value=directive_value,
+            path=directive_path,
+        )
 
     def queue_queries(self) -> tuple[tuple[str, ...], ...]:
         """Return the questions for queues and resources."""
+        queues = "{queuem}|{submission}|{scheduling}|{limits.timelimit!F}|{limits.max.nnodes}"
+        resources = "{queue}|{nnodes}|{ncores}|{ngpus}"
         return (
-            ("flux", "queue", "list", "--no-header", "--format={queuem}|{limits.timelimit!F}"),
-            (
-                "flux",
-                "resource",
-                "list",
-                "--states=free,allocated",
-                "--no-header",
-                "--format={nnodes} {ncores} {ngpus}",
-            ),
+            ("flux", "queue", "list", "--no-header", f"--format={queues}"),
+            ("flux", "resource", "list", "--states=all", "--no-header", f"--format={resources}"),
         )
 
     def parse_queues(self, outputs: Sequence[str]) -> list[Queue]:
-        """Return the named queues; cores and GPUs are the average of a node."""
-        nodes = cores = gpus = 0
-        for line in outputs[1].splitlines() if len(outputs) > 1 else ():
-            if found := re.fullmatch(r"\s*(\d{1,9})\s+(\d{1,9})\s+(\d{1,9})\s*", line, re.ASCII):
-                nodes, cores, gpus = (
-                    total + int(value) for total, value in zip((nodes, cores, gpus), found.groups(), strict=True)
-                )
-        queues = []
-        for line in outputs[0].splitlines() if outputs else ():
-            name, _, _ = line.partition("|")
-            name = name.strip()
-            if name.rstrip("*"):
-                queues.append(
-                    Queue(
-                        name=name.rstrip("*"),
-                        default=name.endswith("*"),
-                        max_nodes=nodes or None,
-                        cores_per_node=cores // nodes if nodes else None,
-                        gpus_per_node=(gpus // nodes or None) if nodes else None,
-                    )
-                )
-        return queues
+        """Return the named queues; an instance may have none, and then a job names none.
 
-    def account_query(self, user: str) -> tuple[str, ...] | None:  # noqa: ARG002  the contract's signature
-        """Return None: banks belong to flux-accounting, which users may not read everywhere."""
+        Flux tells sums: cores and GPUs of a node are their averages over a queue's nodes.
+        """
+        answers = [*outputs, "", ""]
+        resources = [row for row in map(_resource, answers[1].splitlines()) if row is not None]
+        found = {}
+        for line in answers[0].splitlines():
+            fields = [field.strip() for field in line.split("|")]
+            name = fields[0].rstrip("*")
+            if len(fields) == 5 and name:
+                found[name] = _queue(name, fields, resources)
+        return list(found.values())
+
+
+def directive_value(value: object, key: str) -> str:
+    """Return a value as flux reads it in a directive: in double quotes where it has a special character."""
+    text = one_line(value, key)
+    if re.fullmatch(r"[\w@%+=:,./-]+", text):
+        return text
+    if "'''" in text:
+        raise SiteValueError(f"{key} {text!r} has three quotes in a row, which begin a text of several lines to Flux")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def directive_path(value: object, key: str) -> str:
+    """Return the path of an output file for a directive; refuses one with ``{{``, a template to Flux."""
+    text = one_line(value, key)
+    if "{{" in text:
+        raise SiteValueError(f"{key} {text!r} has '{{{{', which begins a template to Flux")
+    return directive_value(text, key)
+
+
+def duration(text: str) -> int | None:
+    """Return Flux's duration (``90s``, ``1.5h``, ``2d``, a bare number of seconds) in seconds; None for ``inf``."""
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h|d)?", text, re.ASCII)
+    if not found:
         return None
+    return int(float(found.group(1)) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[found.group(2) or "s"])
 
-    def parse_accounts(self, output: str, user: str) -> list[str]:  # noqa: ARG002
-        """Return no accounts."""
-        return []
+
+class _Resource(NamedTuple):
+    queues: set[str]
+    nodes: int
+    cores: int
+    gpus: int
+
+
+def _one_sentinel(options: str) -> str:
+    # Flux refuses a script whose directives begin in two ways, and all of "#flux:", "# flux:", "# FLUX:" are in use.
+    return re.sub(r"^[^\w\n]*(?:flux|FLUX):", SENTINEL, options, flags=re.MULTILINE)
+
+
+def _resource(line: str) -> _Resource | None:
+    queues, *rest = line.split("|")
+    counts = [whole_number(field) for field in rest]
+    if len(counts) != 3 or None in counts:
+        return None
+    nodes, cores, gpus = (count or 0 for count in counts)
+    return _Resource({queue.strip() for queue in queues.split(",")}, nodes, cores, gpus)
+
+
+def _queue(name: str, fields: Sequence[str], resources: Sequence[_Resource]) -> Queue:
+    mark, submission, scheduling, limit, most = fields
+    # Resources without a queue's name are everybody's.
+    own = [row for row in resources if name in row.queues] or [row for row in resources if row.queues == {""}]
+    nodes, cores, gpus = (sum(column) for column in zip(*(row[1:] for row in own), strict=True)) if own else (0, 0, 0)
+    longest = duration(limit)
+    return Queue(
+        name=name,
+        default=mark.endswith("*"),
+        available=submission == "enabled" and scheduling == "started",
+        max_walltime=clock(longest) if longest else None,
+        max_nodes=whole_number(most) or nodes or None,
+        cores_per_node=(cores // nodes or None) if nodes else None,
+        gpus_per_node=(gpus // nodes or None) if nodes else None,
+    )
 
 
 FLUX = Flux()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pilotage.schedulers.base import Block, WithoutQueues, render
+from pilotage.schedulers.base import Block, WithoutQueues
+from pilotage.schedulers.rendering import render
 
 
 class Local(WithoutQueues):
-    """No scheduler at all."""
+    """No scheduler at all; who starts the script says where its output goes."""
 
     name = "local"
     commands: tuple[str, ...] = ()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pilotage.schedulers.base import Block, Queue, clock, render
+from pilotage.errors import SiteValueError
+from pilotage.schedulers.base import Block, Queue, clock, whole_number
+from pilotage.schedulers.rendering import given, given_count, one_line, render
 
-# Keys of Parsl's SlurmProvider and the options of sbatch that they become.
+# Settings of Parsl's SlurmProvider and the options of sbatch that they become as they are.
 OPTIONS = {
     "partition": "partition",
     "account": "account",
@@ -26,18 +28,25 @@ class Slurm:
     commands: tuple[str, ...] = ("sbatch", "squeue", "scancel", "sinfo")
 
     def render(self, block: Block) -> str:
-        """Return the script for sbatch."""
+        """Return the script for sbatch.
+
+        Where cores or memory are asked for, the job finds them as PARSL_CORES (of one task) and PARSL_MEMORY_GB.
+        """
         settings = block.settings
-        options = [(option, settings[key]) for key, option in OPTIONS.items() if settings.get(key)]
-        cores = settings.get("cores_per_node")
-        cores_per_task = cores // block.tasks_per_node if isinstance(cores, int) else None
-        if cores_per_task:
-            options.append(("cpus-per-task", cores_per_task))
-        if settings.get("mem_per_node"):
-            options.append(("mem", f"{settings['mem_per_node']}G"))
-        defaults = {"exclusive": False, "scheduler_options": "", "mem_per_node": None}
-        complete = {**defaults, **settings}
-        return render("slurm.sh.j2", _with(block, complete), options=options, cores_per_task=cores_per_task)
+        # As in Parsl, no GPUs (0) are not asked for.
+        options = [(option, settings.get(key) or None) for key, option in OPTIONS.items()]
+        cores, memory = _cores_per_task(block), given_count(settings, "mem_per_node")
+        options += [("cpus-per-task", cores), ("mem", None if memory is None else f"{memory}G")]
+        exports = [("PARSL_MEMORY_GB", memory), ("PARSL_CORES", cores)]
+        return render(
+            "slurm.sh.j2",
+            block,
+            options=_known(options),
+            exports=_known(exports),
+            exclusive=given(settings, "exclusive"),
+            value=directive_value,
+            path=directive_path,
+        )
 
     def queue_queries(self) -> tuple[tuple[str, ...], ...]:
         """Return the question for partitions."""
@@ -64,68 +73,101 @@ class Slurm:
         return list(dict.fromkeys(row[0] for row in rows if len(row) == 2 and row[0] and row[1] == user))
 
 
-def _with(block: Block, settings: dict[str, object]) -> Block:
-    from dataclasses import replace
+def directive_value(value: object, key: str) -> str:
+    """Return a value as sbatch reads it in a directive: in double quotes where it has a special character.
 
-    return replace(block, settings=settings)
+    Among these is ``#``: without quotes sbatch drops it and the rest of the line, and says nothing.
+    """
+    text = one_line(value, key)
+    if not re.search(r"[\s\"'\\#]", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def directive_path(value: object, key: str) -> str:
+    """Return the path of an output file for a directive; its ``%`` is a percent sign and no pattern."""
+    text = one_line(value, key)
+    if "\\" in text:
+        raise SiteValueError(f"{key} {text!r} has a backslash, which Slurm would take out of the path")
+    return directive_value(text.replace("%", "%%"), key)
+
+
+def walltime(text: str) -> str | None:
+    """Return Slurm's time (``D-HH:MM:SS``, ``HH:MM:SS``, ``MM:SS``, ``MM``, ``infinite``) as HH:MM:SS, or None."""
+    found = re.fullmatch(r"(?:(\d{1,4})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?", text, re.ASCII)
+    if not found:
+        return None
+    days, first, second, third = found.groups()
+    if days is not None:
+        hours, minutes, rest = int(first), int(second or 0), int(third or 0)
+    elif third is not None:
+        hours, minutes, rest = int(first), int(second), int(third)
+    else:
+        hours, minutes, rest = 0, int(first), int(second or 0)
+    return clock(int(days or 0) * 86400 + hours * 3600 + minutes * 60 + rest)
+
+
+def _cores_per_task(block: Block) -> int | None:
+    cores = given_count(block.settings, "cores_per_node")
+    if cores is None:
+        return None
+    if cores < block.tasks_per_node:
+        raise SiteValueError(f"{block.tasks_per_node} tasks on a node of {cores} cores (cores_per_node) have none each")
+    return cores // block.tasks_per_node
+
+
+def _known(pairs: Sequence[tuple[str, object | None]]) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in pairs if value is not None]
 
 
 def _partition(fields: list[str]) -> Queue:
     name, state, limit, nodes, cores, memory, gres = (field.strip() for field in fields)
-    megabytes = _number(memory)
+    megabytes = _smallest(memory) or 0
     return Queue(
         name=name.rstrip("*"),
         default=name.endswith("*"),
         available=state == "up",
         max_walltime=walltime(limit),
-        max_nodes=_number(nodes),
-        cores_per_node=_number(cores),
-        memory_per_node=megabytes // 1000 if megabytes else None,
+        max_nodes=whole_number(nodes),
+        cores_per_node=_smallest(cores),
+        # Slurm's G is 1024 of its M. A node whose memory nobody configured has 1 M.
+        memory_per_node=megabytes // 1024 or None,
         gpus_per_node=_gpus(gres),
     )
 
 
 def _together(one: Queue, other: Queue) -> Queue:
-    def least(a: int | None, b: int | None) -> int | None:
-        known = [value for value in (a, b) if value is not None]
-        return min(known) if known else None
-
     return Queue(
         name=one.name,
         default=one.default or other.default,
         available=one.available or other.available,
         max_walltime=one.max_walltime or other.max_walltime,
         max_nodes=(one.max_nodes or 0) + (other.max_nodes or 0) or None,
-        cores_per_node=least(one.cores_per_node, other.cores_per_node),
-        memory_per_node=least(one.memory_per_node, other.memory_per_node),
-        gpus_per_node=least(one.gpus_per_node or 0, other.gpus_per_node or 0) or None,
+        cores_per_node=_least(one.cores_per_node, other.cores_per_node),
+        memory_per_node=_least(one.memory_per_node, other.memory_per_node),
+        # Where some nodes have no GPUs, a job need not get any.
+        gpus_per_node=min(one.gpus_per_node or 0, other.gpus_per_node or 0) or None,
     )
 
 
-def walltime(text: str) -> str | None:
-    """Return Slurm's time (``D-HH:MM:SS``, ``HH:MM:SS``, ``MM:SS``, ``MM``, ``infinite``) as HH:MM:SS, or None."""
-    found = re.fullmatch(r"(?:(\d{1,6})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?", text, re.ASCII)
-    if not found:
-        return None
-    days, first, second, third = found.groups()
-    if days is not None:
-        parts = (int(first), int(second or 0), int(third or 0))
-    elif third is not None:
-        parts = (int(first), int(second), int(third))
-    else:
-        parts = (0, int(first), int(second or 0))
-    return clock(int(days or 0) * 86400 + parts[0] * 3600 + parts[1] * 60 + parts[2])
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((value for value in (one, other) if value is not None), default=None)
 
 
-def _number(text: str) -> int | None:
-    found = re.match(r"\d{1,12}", text, re.ASCII)  # "64+": nodes of several sizes, the smallest is told
-    return int(found.group()) if found else None
+def _smallest(text: str) -> int | None:
+    return whole_number(text.removesuffix("+"))  # "64+": nodes of several sizes, of which this is the smallest
 
 
 def _gpus(gres: str) -> int | None:
-    # gpu:4, gpu:a100:4(S:0-1), gpu:a100:2,gpu:v100:2, and others such as mps:100 that are no GPUs
-    counts = re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d{1,6})", gres, re.ASCII)
-    return sum(map(int, counts)) or None
+    # gpu, gpu:4, gpu:a100:4(S:0-1), gpu:a100:2,gpu:v100:2, and others such as mps:100 that are no GPUs.
+    plain = re.sub(r"\([^)]*\)", "", gres)
+    total = 0
+    for resource in plain.split(","):
+        kind, *rest = resource.split(":")
+        if kind == "gpu":
+            total += (whole_number(rest[-1]) or 0) if rest else 1
+    return total or None
 
 
 SLURM = Slurm()

@@ -1,0 +1,213 @@
+"""``pilotage run``: which config ``parsl.load()`` gets, and where labelled apps go."""
+
+import json
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+APP = "import parsl, os\nfrom parsl import python_app\n@python_app\ndef pid(): import os; return os.getpid()\n"
+WHERE = "print('elsewhere' if pid().result() != os.getpid() else 'here')\n"
+
+# Each way to reach parsl.load(); all get the site's config.
+WAYS = {
+    "attribute": "parsl.load()\n",
+    "none": "parsl.load(None)\n",
+    "keyword": "parsl.load(config=None)\n",
+    "imported": "from parsl import load\nload()\n",
+    "renamed": "from parsl import load as begin\nbegin()\n",
+    "loader": "from parsl.dataflow.dflow import DataFlowKernelLoader\nDataFlowKernelLoader.load()\n",
+    "in a function": "def main():\n    parsl.load()\nmain()\n",
+    "in a thread": "import threading\nt = threading.Thread(target=parsl.load)\nt.start(); t.join()\n",
+    "pilotage": "import pilotage\npilotage.load()\n",
+    "pilotage config": "import pilotage\nparsl.load(pilotage.config())\n",
+}
+
+
+@pytest.fixture
+def script(project):
+    def write(text, name="s.py"):
+        (project / name).write_text(text)
+        return name
+
+    return write
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("site", "place"), [("threads", "here"), ("laptop", "elsewhere")])
+def test_parsl_load_gets_the_sites_config(way, site, place, script, pilotage, user_file):
+    # Without --site the default site is meant, and a Config of the script's own would be left alone.
+    user_file(f'default_site = "{site}"\n')
+    done = pilotage("run", script(APP + WAYS[way] + WHERE))
+    assert (done.returncode, done.stdout) == (0, f"{place}\n"), done.stderr
+    assert not Path("runinfo").exists()
+
+
+def test_a_second_load_gets_it_again(script, pilotage):
+    text = APP + "for _ in range(2):\n    with parsl.load():\n        " + WHERE
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert done.stdout == "elsewhere\nelsewhere\n", done.stderr
+    assert "2 tasks done" in done.stderr
+
+
+def test_a_script_with_its_own_config_runs_as_it_is(script, pilotage):
+    text = APP + "from parsl.config import Config\nparsl.load(Config(run_dir='own'))\n" + WHERE
+    done = pilotage("run", script(text))
+    assert done.stdout == "here\n", done.stderr
+    assert Path("own").exists()
+
+
+def test_override_puts_the_site_in_its_place(script, pilotage):
+    text = APP + "from parsl.config import Config\nparsl.load(Config(run_dir='own'))\n" + WHERE
+    done = pilotage("run", script(text), "--site", "laptop", "--override")
+    assert done.stdout == "elsewhere\n", done.stderr
+    assert not Path("own").exists()
+
+
+def test_a_kernel_made_by_hand_is_a_config_of_its_own(script, pilotage):
+    text = APP + (
+        "from parsl.config import Config\nfrom parsl.dataflow.dflow import DataFlowKernel\n"
+        "k = DataFlowKernel(Config())\nprint('made')\nk.cleanup()\n"
+    )
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "s.py:7" in done.stderr
+    assert pilotage("run", script(text)).stdout == "made\n"
+
+
+@pytest.mark.parametrize("maker", ["config = C()", "def fresh_config(): return C()"])
+def test_any_module_with_a_config_serves_as_a_site(maker, script, pilotage):
+    head = "from parsl.config import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
+    script(head + "def C(): return Config(executors=[ThreadPoolExecutor(label='mine')])\n" + maker + "\n", "c.py")
+    text = APP + "parsl.load()\nprint(sorted(parsl.dfk().executors))\n"
+    done = pilotage("run", script(text), "--site", "./c.py")
+    assert done.stdout == "['_parsl_internal', 'mine']\n", done.stderr
+    done = pilotage("run", script(text), "--site", "x=./c.py", "--site", "y=threads")
+    assert done.stdout == "['_parsl_internal', 'x', 'y']\n", done.stderr
+
+
+TWO_LABELS = APP + (
+    "@python_app(executors=['gpu'])\ndef gpu(): import os; return os.getpid()\n"
+    "@python_app(executors=['cpu'])\ndef cpu(): import os; return os.getpid()\n"
+    "parsl.load()\n"
+    "print(gpu().result() == os.getpid(), cpu().result() == os.getpid(), gpu().result() == os.getpid())\n"
+)
+
+
+def test_several_sites_under_labels(script, pilotage):
+    done = pilotage("run", script(TWO_LABELS), "--site", "gpu=threads", "--site", "cpu=laptop")
+    assert done.stdout == "True False True\n", done.stderr
+    assert "gpu=threads, cpu=laptop" in done.stderr
+
+
+def test_a_label_that_is_not_there_goes_to_the_only_site_and_is_told_once(script, pilotage):
+    done = pilotage("run", script(TWO_LABELS), "--site", "threads")
+    assert done.stdout == "True True True\n", done.stderr
+    assert done.stderr.count("no executor 'gpu' in this run") == 1
+    assert done.stderr.count("no executor 'cpu' in this run") == 1
+
+
+def test_with_several_sites_it_is_an_error(script, pilotage):
+    done = pilotage("run", script(TWO_LABELS), "--site", "gpux=threads", "--site", "cpu=laptop")
+    assert done.returncode != 0
+    assert "asks for the executor 'gpu'" in done.stderr
+    assert "did you mean 'gpux'?" in done.stderr
+
+
+def test_the_run_folder_is_private(script, pilotage, private_home):
+    text = APP + "parsl.load()\nprint(pid().result() > 0)\n"
+    record = json.loads(pilotage("run", script(text), "--site", "laptop", "--json").stdout)
+    folder = Path(record["folder"])
+    assert folder.parent == private_home / "state" / "runs"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for name in ("run.json", "order.json", "progress.json", "stdout.log"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+    assert record["tasks"] == {"waiting": 0, "launched": 0, "done": 1, "failed": 0, "total": 1}
+    assert json.loads((folder / "run.json").read_text())["id"] == record["id"]
+    assert list(folder.glob("parsl/000/submit_scripts/*.sh")), "the script that was run is kept"
+
+
+def test_what_is_shown_is_what_is_run(script, pilotage):
+    """The block's script in the run's folder is the one that site show prints, with the placeholders filled in."""
+    shown = pilotage("site", "show", "laptop", "--script").stdout
+    record = json.loads(pilotage("run", script(APP + "parsl.load()\npid().result()\n"), "--json").stdout)
+    (path,) = Path(record["folder"]).glob("parsl/000/submit_scripts/*.sh")
+    run = path.read_text()
+    assert len(run.splitlines()) == len(shown.splitlines())
+    for theirs, ours in zip(run.splitlines(), shown.splitlines(), strict=True):
+        words = zip(theirs.split(), ours.split(), strict=True)
+        assert all(a == b or "@" in b for a, b in words), (theirs, ours)
+
+
+def test_tasks_that_run_when_the_script_ends_are_finished(script, pilotage):
+    text = APP + (
+        "@python_app\ndef late(path):\n    import time; time.sleep(0.5)\n    open(path, 'w').write('done')\n"
+        "parsl.load()\nlate(os.path.abspath('late.txt'))\n"
+    )
+    for site in ("threads", "laptop"):
+        Path("late.txt").unlink(missing_ok=True)
+        assert pilotage("run", script(text), "--site", site).returncode == 0
+        assert Path("late.txt").read_text() == "done"
+
+
+def test_a_failing_script_ends_its_workers(script, pilotage):
+    """The fixture fails when a process is left; here the script dies with tasks running."""
+    text = APP + (
+        "@python_app\ndef long(): import time; time.sleep(60)\nparsl.load()\npid().result()\nlong()\nraise OSError('x')\n"
+    )
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert "pilotage" not in done.stderr
+    assert "OSError: x\n" in done.stderr
+
+
+def test_a_scripts_own_cleanup_is_fine(script, pilotage):
+    text = "import atexit\n" + APP + "parsl.load()\natexit.register(parsl.dfk().cleanup)\nprint(pid().result() > 0)\n"
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert (done.returncode, done.stdout) == (0, "True\n")
+    assert "Exception" not in done.stderr
+
+
+def test_a_tasks_traceback_names_the_scripts_lines(script, pilotage):
+    text = APP + "@python_app\ndef bad():\n    return 1 / 0\nparsl.load()\nbad().result()\n"
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert done.returncode == 1
+    assert "in bad" in done.stderr
+    assert "pilotage" not in done.stderr.replace(str(Path.cwd()), "")
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_pilotage_load_in_plain_python(script, pilotage):
+    text = APP + "import pilotage\nwith pilotage.load('laptop', max_workers_per_node=1):\n    " + WHERE
+    done = pilotage.run([sys.executable, script(text)])
+    assert (done.returncode, done.stdout) == (0, "elsewhere\n"), done.stderr
+
+
+def test_a_state_folder_with_spaces_and_quotes(script, pilotage, tmp_path):
+    odd = tmp_path / 'it\'s a $HOME "of" {runs}'
+    text = APP + "parsl.load()\n" + WHERE
+    done = pilotage("run", script(text), "--site", "laptop", env={"PILOTAGE_STATE": str(odd)})
+    assert done.stdout == "elsewhere\n", done.stderr
+
+
+def test_config_is_a_plain_parsl_config(project):
+    from parsl.config import Config
+
+    import pilotage
+
+    made = pilotage.config("laptop", max_workers_per_node=3, config={"retries": 2})
+    assert type(made) is Config
+    (executor,) = made.executors
+    assert (executor.address, executor.encrypted, executor.label) == ("127.0.0.1", True, "laptop")
+    assert executor.max_workers_per_node == 3
+    assert (made.retries, made.usage_tracking) == (2, 0)
+    assert executor.launch_cmd.split()[0] == sys.executable
+    assert "max_workers_per_node=3" in repr(made)
+    other = pilotage.config("laptop")
+    assert other.run_dir != made.run_dir
+    assert stat.S_IMODE(os.stat(Path(made.run_dir).parent).st_mode) == 0o700
+    both = pilotage.config({"a": "laptop", "b": "threads"})
+    assert [e.label for e in both.executors] == ["a", "b"]

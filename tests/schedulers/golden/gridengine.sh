@@ -1,0 +1,11 @@
+#!/bin/bash
+# Rendered by pilotage for Grid Engine.
+#$ -S /bin/bash
+#$ -N @job_name@
+#$ -o @run_dir@/out
+#$ -e @run_dir@/err
+#$ -cwd
+
+export JOBNAME=@job_name@
+
+/env/bin/python -m parsl.executors.high_throughput.process_worker_pool -a 192.0.2.1 --cpu-affinity none

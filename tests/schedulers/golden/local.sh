@@ -1,0 +1,6 @@
+#!/bin/bash
+# Rendered by pilotage for this machine (local).
+
+export JOBNAME=@job_name@
+
+/env/bin/python -m parsl.executors.high_throughput.process_worker_pool -a 192.0.2.1 --cpu-affinity none

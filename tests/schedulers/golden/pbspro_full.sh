@@ -1,0 +1,18 @@
+#!/bin/bash
+# Rendered by pilotage for PBS Pro.
+#PBS -S /bin/bash
+#PBS -N @job_name@
+#PBS -o @run_dir@/out
+#PBS -e @run_dir@/err
+#PBS -m n
+#PBS -l select=2:ncpus=64:ngpus=4
+#PBS -l walltime=01:00:00
+#PBS -q debug
+#PBS -A physics
+#PBS -l filesystems=home:eagle
+
+export PATH=/soft/bin:$PATH
+
+export JOBNAME=@job_name@
+
+/env/bin/python -m parsl.executors.high_throughput.process_worker_pool -a 192.0.2.1 --cpu-affinity none
