@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 SITE ?= laptop
 
 .DELETE_ON_ERROR:
-.PHONY: help run setup setup-dev test test-all test-upstream lint format lock golden clean
+.PHONY: help run setup setup-dev test test-all test-upstream lint format lock golden reference clean
 
 help:
 	@echo "make run            run the tutorial and the standard library census on this machine"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-all       everything there is"
 	@echo "make test-upstream  Parsl's own tests only"
 	@echo "make lint           ruff and mypy"
+	@echo "make golden         write the golden files anew, after a change that was meant"
+	@echo "make reference      write the generated pages of the docs anew"
 	@echo "make lock           pin the dependencies anew (needs network)"
 
 run: $(VENV)/.run
@@ -43,6 +45,10 @@ format: $(VENV)/.dev
 
 golden: $(VENV)/.dev
 	PILOTAGE_UPDATE_GOLDEN=1 $(BIN)/python -m pytest -k golden
+
+reference: $(VENV)/.dev
+	$(BIN)/python docs/reference/make.py commands > docs/reference/commands.md
+	$(BIN)/python docs/reference/make.py sites > docs/reference/sites.md
 
 lock: $(VENV)/.dev
 	$(BIN)/python $(PIP) uv

@@ -155,7 +155,8 @@ def test_tasks_that_run_when_the_script_ends_are_finished(script, pilotage):
 def test_a_failing_script_ends_its_workers(script, pilotage):
     """The fixture fails when a process is left; here the script dies with tasks running."""
     text = APP + (
-        "@python_app\ndef long(): import time; time.sleep(60)\nparsl.load()\npid().result()\nlong()\nraise OSError('x')\n"
+        "@python_app\ndef long(): import time; time.sleep(60)\n"
+        "parsl.load()\npid().result()\nlong()\nraise OSError('x')\n"
     )
     done = pilotage("run", script(text), "--site", "laptop")
     assert done.returncode == 1

@@ -106,7 +106,8 @@ def test_pdb_works(terminal):
 
 def test_ctrl_c_is_a_keyboard_interrupt_in_the_script(terminal):
     t = terminal(
-        "import time\nprint('ready', flush=True)\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('caught')\n"
+        "import time\nprint('ready', flush=True)\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('caught')\n"
     )
     t.wait_for("ready")
     t.type("\x03")

@@ -8,7 +8,10 @@ from pilotage.errors import ExtendsError, SiteError, SiteFileError, SiteValueErr
 from pilotage.sites import overrides
 from pilotage.sites.catalogue import Catalogue
 
-BUILT_IN = "aurora flux gridengine kind kubernetes laptop pbspro polaris slurm ssh-pool threads".split()
+BUILT_IN = [
+    *("aurora", "flux", "gridengine", "kind", "kubernetes", "laptop"),
+    *("pbspro", "polaris", "slurm", "ssh-pool", "threads"),
+]
 
 
 def resolve(name, *assignments):
@@ -197,7 +200,8 @@ def test_assignments_that_cannot_be_read(text):
 @pytest.mark.parametrize(
     ("text", "value"),
     [("4", 4), ("true", True), ("01:00:00", "01:00:00"), ("2026-01-01", "2026-01-01"), ("lab", "lab"), ("", ""),
-     ('["a", "b"]', ["a", "b"]), ("{class = 'X'}", {"class": "X"}), ("a=b", "a=b"), ("1\nb = 2", "1\nb = 2"), ("'4'", "4")],
+     ('["a", "b"]', ["a", "b"]), ("{class = 'X'}", {"class": "X"}), ("a=b", "a=b"),
+     ("1\nb = 2", "1\nb = 2"), ("'4'", "4")],
 )  # fmt: skip
 def test_values_of_assignments(text, value):
     assert overrides.value(text) == value

@@ -31,8 +31,10 @@ def test_parsls_own_suite(site, project, pilotage):
     where = "import parsl, os; print(os.path.dirname(parsl.__file__))"
     package = subprocess.run([python, "-c", where], capture_output=True, text=True, check=True).stdout.strip()
     done = pilotage.run(
-        [python, "-m", "pytest", f"{package}/tests", "-c", project / "pytest.ini", "-k", SELECTION, "--timeout", "120"]
-        + ["--config", project / "under_test.py", "-q", "--tb=native", "--random-order-seed=1"],
+        [
+            *(python, "-m", "pytest", f"{package}/tests", "-c", project / "pytest.ini", "-k", SELECTION),
+            *("--config", project / "under_test.py", "--timeout", "120", "-q", "--tb=native", "--random-order-seed=1"),
+        ],
         timeout=800,
         cwd=project,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
 from pilotage.assembly.calls import prepared
 from pilotage.assembly.configs import executor_call, machine
+from pilotage.assembly.rendering import machine_for_rendering
 from pilotage.errors import UnsupportedError
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, KubernetesSite
@@ -27,9 +29,15 @@ def export(resolved: Resolved) -> str:
             where=resolved.place("scheduler"),
             hint=f"pilotage site show {resolved.name} --script shows what it would start",
         )
-    here = machine(resolved)
+    site = resolved.site
+    interface = site.interface if isinstance(site, BlockSite) else None
+    here = machine_for_rendering(resolved, None) if interface else machine(resolved)
     planned = plan(resolved, resolved.name, here)
-    executor = prepared(executor_call(planned, here.python), resolved)
+    call = executor_call(planned, here.python)
+    if interface:  # looked up where the config is loaded, which need not be this machine
+        found = Call("parsl.addresses.address_by_interface", {"ifname": interface})
+        call = replace(call, arguments={**call.arguments, "address": found})
+    executor = prepared(call, resolved)
     body = Call("parsl.config.Config", {"executors": [executor], **planned.config})
     imports = sorted(_imports(body))
     lines = [

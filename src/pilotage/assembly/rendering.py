@@ -114,12 +114,10 @@ def _as_renderable(resolved: Resolved) -> Resolved:
     """Return the site with a provider that the plan knows, for schedulers that Parsl has no provider for."""
     if type(resolved.site).refuses_to_run is None:
         return resolved
-    from pilotage.sites.models import LocalSite
-
     site = resolved.site
     shared = {name: getattr(site, name) for name in BlockSite.model_fields if name in type(site).model_fields}
-    shared |= {"scheduler": "local", "provider": {}, "launcher": {}}
-    return replace(resolved, site=LocalSite.model_construct(**shared))
+    shared |= {"scheduler": "parsl", "provider": {"class": "LocalProvider"}, "launcher": {}}
+    return replace(resolved, site=ParslSite.model_construct(**shared))
 
 
 __all__ = ["HTEX", "PLACEHOLDERS", "Rendering", "render", "worker_command"]

@@ -56,7 +56,7 @@ class PBSPro(WithoutAccounts):
         """
         answers = [*outputs, "", "", ""]
         queues, nodes = _tables(answers[0], "Queue"), _tables(answers[1], "nodes")
-        defaults = {server.get("default_queue") for server in _tables(answers[2], "Server").values()}
+        defaults = {str(server.get("default_queue")) for server in _tables(answers[2], "Server").values()}
         return [
             _queue(name, queue, queues, list(nodes.values()), name in defaults)
             for name, queue in queues.items()
@@ -116,7 +116,7 @@ def _queue(
 def _nodes_of(targets: Mapping[str, object], nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the nodes that jobs of these queues may get: their own where they have some, else those of nobody."""
     real = [node for node in nodes if whole_number(_inner(node, "resources_available").get("ncpus"))]
-    own = [node for node in real if node.get("queue") in targets]
+    own = [node for node in real if str(node.get("queue")) in targets]
     return own or [node for node in real if "queue" not in node]
 
 

@@ -94,7 +94,7 @@ def _check(block: Block) -> None:
 
 def _lines(text: object) -> str:
     # With a carriage return at the end of its lines, bash runs other commands and sbatch refuses the script.
-    return str(text).replace("\r\n", "\n").strip("\n")
+    return str(text).replace("\r\n", "\n").strip("\r\n")
 
 
 def _quoted(value: object) -> str:

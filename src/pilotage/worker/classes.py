@@ -91,9 +91,11 @@ def _make_enum(
     metaclass: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], members: dict[str, Any]
 ) -> type:
     with _without_hooks(bases, None):
-        body = metaclass.__prepare__(name, bases)
-        for key, value in (namespace | members).items():
+        body: Any = enum.EnumMeta.__prepare__(name, bases)
+        for key, value in namespace.items():
             body[key] = value
+        for key, value in members.items():
+            body[key] = enum.member(value)  # even where the value is a function
         made: type = enum.EnumMeta.__new__(metaclass, name, bases, body)
         return made
 

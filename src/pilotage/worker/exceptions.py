@@ -2,12 +2,13 @@
 
 Python pickles an exception as its class and ``args``, and calls the class again. A class whose ``__init__`` takes
 other arguments than it passes on then fails to arrive, or says its prefix twice. Here the built-in base is called
-instead, and attributes, cause, context, notes and inner tracebacks are set afterwards.
+instead, and attributes, cause, context, notes and tracebacks are set afterwards.
 """
 
 from __future__ import annotations
 
 import copyreg
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,41 @@ from parsl.app.errors import RemoteExceptionWrapper
 from tblib import Traceback
 
 MADE_BY_CLASS_STATEMENT = 1 << 9  # Py_TPFLAGS_HEAPTYPE
-OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
 
-Dump = Callable[[Any], bytes]
+Frames = list[tuple[str, str, int, str | None, str | None]]
+
+# A class may forbid to set attributes, as a frozen dataclass does.
+_set = BaseException.__setattr__
+
+
+def reduce_exception(error: BaseException) -> tuple[Any, ...] | str:
+    """Return the reduction of an exception. A class that has its own way to be pickled keeps it."""
+    kind = type(error)
+    if not is_plain(kind):
+        reduced = error.__reduce_ex__(5)
+        if isinstance(reduced, str):
+            return reduced
+        make, arguments, state, items, pairs, fill = (*reduced, *[None] * (6 - len(reduced)))
+        return make, arguments, (state, fill, _links(error)), items, pairs, _restore_own
+    base = static_base(kind)
+    return rebuild, (kind, base, arguments_of(error, base)), _state(error, base), None, None, _restore
+
+
+def reduce_wrapper(wrapper: RemoteExceptionWrapper) -> tuple[Any, ...]:
+    """Return the reduction of Parsl's envelope, less the cause and traceback that the exception brings itself."""
+    error = wrapper.e_value
+    cause = wrapper.cause if error.__cause__ is None else None
+    frames = _frames(wrapper.e_traceback) if error.__traceback__ is None else []
+    return wrap, (error, cause, frames)
+
+
+def wrap(error: BaseException, cause: RemoteExceptionWrapper | None = None, frames: Frames = []) -> Any:  # noqa: B006
+    """Return Parsl's envelope around ``error``, which keeps its own cause and traceback."""
+    wrapper = RemoteExceptionWrapper.__new__(RemoteExceptionWrapper)  # its __init__ would follow causes in a circle
+    wrapper.e_type, wrapper.e_value, wrapper.cause = type(error), error, cause
+    wrapper.e_traceback = _traceback(frames)
+    return wrapper
 
 
 def is_plain(kind: type) -> bool:
@@ -25,87 +58,117 @@ def is_plain(kind: type) -> bool:
     return not any(name in vars(base) for base in kind.__mro__ if _is_made(base) for name in OWN_WAYS)
 
 
-def reduce_exception(error: BaseException) -> tuple[Any, ...]:
-    """Return the reduction of an exception whose class `is_plain`."""
-    base = _base(type(error))
-    # The base knows what it wants back: OSError's file names, for one, are not in args.
-    arguments = base.__reduce__(error)[1]
-    return _rebuild, (type(error), base, arguments), _state(error), None, None, _restore
-
-
-def make_sendable(wrapper: RemoteExceptionWrapper, dump: Dump) -> RemoteExceptionWrapper:
-    """Return a wrapper like ``wrapper`` with what ``dump`` cannot pickle replaced by its ``repr``."""
-    error = wrapper.e_value
-    sendable = _sendable(error, dump)
-    made = RemoteExceptionWrapper(type(sendable), sendable, None)
-    made.e_traceback = wrapper.e_traceback
-    made.cause = make_sendable(wrapper.cause, dump) if wrapper.cause is not None else None
-    return made
-
-
-def _sendable(error: BaseException, dump: Dump) -> BaseException:
-    kind: Any = type(error)
-    if not _can(dump, kind) or not is_plain(kind):
-        return RuntimeError(f"{kind.__qualname__}: {error}")
-    base = _base(kind)
-    arguments = tuple(_or_repr(value, dump) for value in base.__reduce__(error)[1])
-    made: BaseException = _rebuild(kind, base, arguments)
-    made.__dict__.update({key: _or_repr(value, dump) for key, value in vars(error).items()})
-    # A class whose exceptions cannot be made from words any more still has to be told.
-    return made if _can(dump, made) else RuntimeError(f"{kind.__qualname__}: {error}")
-
-
-def _can(dump: Dump, value: Any) -> bool:
-    try:
-        dump(value)
-    except Exception:  # whatever pickling raised, the answer is no
-        return False
-    return True
-
-
-def _or_repr(value: Any, dump: Dump) -> Any:
-    return value if _can(dump, value) else repr(value)
-
-
 def _is_made(kind: type) -> bool:
     return bool(kind.__flags__ & MADE_BY_CLASS_STATEMENT)
 
 
-def _base(kind: type) -> Any:
-    return next(base for base in kind.__mro__ if not _is_made(base))
+def static_base(kind: type) -> Any:
+    """Return the built-in exception class whose memory layout instances of ``kind`` have."""
+    while _is_made(kind):
+        kind = kind.__base__  # type: ignore[assignment]
+    return kind
 
 
-def _rebuild(kind: Any, base: Any, arguments: tuple[Any, ...]) -> Any:
+def arguments_of(error: Any, base: Any) -> tuple[Any, ...]:
+    """Return what ``base`` has to be called with to make ``error`` again."""
+    if base is BaseExceptionGroup:  # whose args are those of the class that was called
+        return error.message, error.exceptions
+    # The base knows what it wants back: OSError's file names, for one, are not in args.
+    arguments: tuple[Any, ...] = base.__reduce__(error)[1]
+    return arguments
+
+
+def rebuild(kind: Any, base: Any, arguments: tuple[Any, ...]) -> Any:
+    """Return a new exception of class ``kind``, whose own ``__init__`` is not called."""
     made = base.__new__(kind, *arguments)
-    base.__init__(made, *arguments)
+    try:
+        base.__init__(made, *arguments)
+    except TypeError:  # the class never called its base's, so there is nothing to set
+        pass
     return made
 
 
-def _state(error: BaseException) -> dict[str, Any]:
-    slots = {name: getattr(error, name) for name in _slots(type(error)) if hasattr(error, name)}
-    state: dict[str, Any] = {"args": error.args, "dict": dict(vars(error)), "slots": slots}
+def attributes_of(error: BaseException, base: type) -> dict[str, Any]:
+    """Return the attributes that are neither in ``args`` nor in ``__dict__``: slots, and ImportError's name and path.
+
+    Not the object of an AttributeError, which may be anything.
+    """
+    names = list(copyreg._slotnames(type(error)))  # type: ignore[attr-defined]
+    for kind in base.__mro__ if base is not BaseExceptionGroup else ():
+        names += [name for name, value in vars(kind).items() if isinstance(value, types.MemberDescriptorType)]
+    hidden = {"__suppress_context__", "obj" if isinstance(error, AttributeError) else ""}
+    found = {name: getattr(error, name, None) for name in names if name not in hidden}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _state(error: BaseException, base: type) -> dict[str, Any]:
+    own = {"args": error.args, "dict": dict(vars(error)), "attributes": attributes_of(error, base)}
+    return {**own, **_links(error)}
+
+
+def _links(error: BaseException) -> dict[str, Any]:
+    """Return what ties an exception to others and to its place."""
+    links: dict[str, Any] = {}
     if error.__cause__ is not None:
-        state["cause"] = error.__cause__
+        links["cause"] = error.__cause__
     if error.__context__ is not None:
-        state["context"] = error.__context__
+        links["context"] = error.__context__
     if error.__suppress_context__:
-        state["suppress"] = True
+        links["suppress"] = True
     if error.__traceback__ is not None:
-        state["traceback"] = Traceback(error.__traceback__)
-    return state
-
-
-def _slots(kind: type) -> list[str]:
-    return list(copyreg._slotnames(kind))  # type: ignore[attr-defined]
+        links["frames"] = _frames(error.__traceback__)
+    if hasattr(error, "__notes__"):
+        links["notes"] = error.__notes__
+    return links
 
 
 def _restore(error: BaseException, state: dict[str, Any]) -> None:
-    error.args = state["args"]
-    vars(error).update(state["dict"])
-    for name, value in state["slots"].items():
-        setattr(error, name, value)
-    error.__cause__ = state.get("cause")
-    error.__context__ = state.get("context")
-    error.__suppress_context__ = state.get("suppress", False)
-    if "traceback" in state:
-        error.__traceback__ = state["traceback"].as_traceback()
+    _set(error, "args", state["args"])
+    if type(error).__setstate__ is not BaseException.__setstate__:
+        error.__setstate__(state["dict"])
+    else:
+        vars(error).update(state["dict"])
+    for name, value in state["attributes"].items():
+        if getattr(error, name, None) is not value:
+            _set(error, name, value)
+    _tie(error, state)
+
+
+def _restore_own(error: Any, state: tuple[Any, Callable[[Any, Any], None] | None, dict[str, Any]]) -> None:
+    own, fill, links = state
+    if fill is not None:
+        fill(error, own)
+    elif own is not None:
+        error.__setstate__(own)
+    _tie(error, links)
+
+
+def _tie(error: BaseException, links: dict[str, Any]) -> None:
+    _set(error, "__cause__", links.get("cause"))
+    _set(error, "__context__", links.get("context"))
+    _set(error, "__suppress_context__", links.get("suppress", False))  # last: a cause sets it too
+    if "notes" in links:
+        vars(error)["__notes__"] = links["notes"]
+    found = _traceback(links.get("frames", []))
+    error.with_traceback(found.as_traceback() if found is not None else None)
+
+
+def _frames(traceback: Any) -> Frames:
+    """Return a traceback, Python's or tblib's, as a flat list: a chain of a thousand objects cannot be pickled."""
+    frames = []
+    while traceback is not None:
+        code, variables = traceback.tb_frame.f_code, traceback.tb_frame.f_globals
+        place = (code.co_filename, code.co_name, traceback.tb_lineno)
+        frames.append((*place, variables.get("__name__"), variables.get("__file__")))
+        traceback = traceback.tb_next
+    return frames
+
+
+def _traceback(frames: Frames) -> Traceback | None:
+    chain = None
+    for file, name, line, module, module_file in reversed(frames):
+        code = types.SimpleNamespace(co_filename=file, co_name=name)
+        variables = {key: value for key, value in (("__name__", module), ("__file__", module_file)) if value}
+        frame = types.SimpleNamespace(f_code=code, f_globals=variables, f_lineno=line)
+        chain = types.SimpleNamespace(tb_frame=frame, tb_lineno=line, tb_next=chain)
+    return Traceback(chain) if chain is not None else None

@@ -21,7 +21,7 @@ def is_importable(name: str) -> bool:
         return True  # built in, an extension, or made by a library's own importer
     package, _, _ = name.rpartition(".")
     path = getattr(sys.modules.get(package), "__path__", None) if package else None
-    if package and path is None:
+    if package and (path is None or not is_importable(package)):
         return False
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)

@@ -1,115 +1,130 @@
 """How objects of a script are pickled so that the other side finds them as on threads.
 
 To the worker, what belongs to the script's ``__main__`` travels by value, with the globals it uses as they are now. On
-the way back, a class that came from the driver travels by reference: the driver finds its own class again, so
+the way back, what came from the driver travels by reference, and the driver finds its own class or function again: so
 ``isinstance`` and ``except`` hold, and unpickling never writes to the driver's class.
 """
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 import sys
-import threading
-import weakref
-from collections import OrderedDict
+from collections import ChainMap
+from concurrent.futures import Future
+from operator import attrgetter
+from types import FunctionType, ModuleType
 from typing import Any
 
 import cloudpickle
 from cloudpickle import cloudpickle as internals
+from parsl.app.errors import RemoteExceptionWrapper
 
-from pilotage.worker.exceptions import is_plain, reduce_exception
+from pilotage.worker import classes
+from pilotage.worker.exceptions import reduce_exception, reduce_wrapper
+from pilotage.worker.importable import is_importable
+from pilotage.worker.things import ALIVE, REDUCERS, reduce_future, refuse
 
-LOCK, RLOCK = type(threading.Lock()), type(threading.RLock())
 SKELETONS = (internals._make_skeleton_class, internals._make_skeleton_enum)
-KEPT_CLASSES = 4096
-
-# In the driver: classes that went out. While a task is away, nothing else may hold a class made in a function.
-_sent: OrderedDict[str, type] = OrderedDict()
-# On a worker: classes that came from the driver, and their numbers in cloudpickle's book.
-_received: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 
 
 class Pickler(cloudpickle.Pickler):
-    """cloudpickle, and what it lacks for everyday scripts.
+    """cloudpickle, and what it lacks for everyday scripts; see `things`, `exceptions` and `classes`."""
 
-    Exceptions are rebuilt without a second call of their ``__init__``, locks arrive as new ones, cached functions of
-    the script come with their function, and a kernel of Parsl stays where it is.
-    """
+    dispatch_table = ChainMap(REDUCERS, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, obj: Any) -> Any:
         """Reduce what pickle and cloudpickle would reduce differently, or not at all."""
-        kind = type(obj)
+        if isinstance(obj, type):
+            return self.reduce_class(obj)
+        if isinstance(obj, FunctionType):
+            return self.reduce_function(obj)
         if isinstance(obj, BaseException):
-            return reduce_exception(obj) if is_plain(kind) else NotImplemented
-        if kind is LOCK:
-            return threading.Lock, ()
-        if kind is RLOCK:
-            return threading.RLock, ()
-        if kind is functools._lru_cache_wrapper and _travels_by_value(obj):
-            return _cached, (obj.__wrapped__, obj.cache_parameters())
-        if kind.__name__ == "DataFlowKernel" and kind.__module__.startswith("parsl."):
-            return _nothing, ()
-        return super().reducer_override(obj)
+            return reduce_exception(obj)
+        if isinstance(obj, Future):
+            return reduce_future(obj)
+        if isinstance(obj, ALIVE):
+            refuse(obj)
+        if type(obj) is RemoteExceptionWrapper:
+            return reduce_wrapper(obj)
+        return NotImplemented
 
+    def reduce_class(self, kind: type) -> Any:
+        """Reduce a class: by its name where the other side can import it, else by value."""
+        reduced = internals._class_reduce(kind)
+        if reduced is NotImplemented and not is_importable(kind.__module__):
+            reduced = internals._dynamic_class_reduce(kind)
+        if reduced is NotImplemented or reduced[0] not in SKELETONS:
+            return reduced
+        number = internals._get_or_create_tracker_id(kind)
+        if reduced[0] is internals._make_skeleton_enum:
+            names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+            how = (type(kind), kind.__name__, kind.__bases__, names, classes.enum_members(kind))  # type: ignore[arg-type]
+        else:
+            how = (*reduced[1][:4], None)
+        return self.reduce_dynamic_class(kind, (number, *how))
 
-class ToWorkerPickler(Pickler):
-    """In the driver: classes that travel by value are marked, and kept for their way back."""
+    def reduce_dynamic_class(self, kind: type, arguments: tuple[Any, ...]) -> Any:
+        """Reduce, by value, a class that is made by ``make_class(*arguments)``."""
+        return classes.make_class, arguments, classes.class_state(kind), None, None, classes.fill_class_once
 
-    def reducer_override(self, obj: Any) -> Any:
-        """Reduce ``obj``."""
-        reduced = super().reducer_override(obj)
-        if isinstance(obj, type) and isinstance(reduced, tuple) and reduced[0] in SKELETONS:
-            number = internals._get_or_create_tracker_id(obj)
-            _sent[number] = obj
-            _sent.move_to_end(number)
-            while len(_sent) > KEPT_CLASSES:
-                _sent.popitem(last=False)
-            return (_receive, (number, reduced[0], reduced[1]), *reduced[2:])
+    def reduce_function(self, function: FunctionType) -> Any:
+        """Reduce a function: by its name where the other side can import it, else by value."""
+        reduced = self._function_reduce(function)
+        if reduced is NotImplemented and not is_importable(function.__module__):
+            reduced = self._dynamic_function_reduce(function)
         return reduced
 
 
+class ToWorkerPickler(Pickler):
+    """In the driver: what travels by value is marked, so that it can come back by reference.
+
+    ``classes`` are those that went; the driver has to keep them until it has the answer, since nothing else may hold a
+    class that was made in a function.
+    """
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
+        self.classes: list[type] = []
+
+    def reduce_dynamic_class(self, kind: type, arguments: tuple[Any, ...]) -> Any:
+        """Reduce a class; the worker's gets the driver's present attributes each time."""
+        self.classes.append(kind)
+        return classes.receive_class, arguments, classes.class_state(kind), None, None, classes.fill_class
+
+    def reduce_function(self, function: FunctionType) -> Any:
+        """Reduce a function; one that has a name in its module is marked."""
+        reduced = super().reduce_function(function)
+        if reduced is NotImplemented or not _is_named(function):
+            return reduced
+        place = (function.__module__, function.__qualname__)
+        return (classes.receive_function, (place, *reduced[1]), *reduced[2:])
+
+
 class ToDriverPickler(Pickler):
-    """On a worker: classes that came from the driver go back by reference, others as cloudpickle sends them."""
+    """On a worker: what came from the driver goes back by reference."""
 
-    def reducer_override(self, obj: Any) -> Any:
-        """Reduce ``obj``."""
-        if isinstance(obj, type) and obj in _received:
-            return _class_of_driver, (_received[obj], obj.__module__, obj.__qualname__)
-        return super().reducer_override(obj)
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
 
+    def reduce_class(self, kind: type) -> Any:
+        """Reduce a class."""
+        if kind in classes.received_classes:
+            return classes.class_of_driver, (classes.received_classes[kind], kind.__module__, kind.__qualname__)
+        return super().reduce_class(kind)
 
-def dumps(obj: Any, pickler: type[Pickler]) -> bytes:
-    """Return ``obj`` pickled by ``pickler``; raises whatever pickling raises."""
-    with io.BytesIO() as file:
-        pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(obj)
-        return file.getvalue()
-
-
-def _receive(number: str, make: Any, arguments: tuple[Any, ...]) -> type:
-    made: type = make(*arguments)
-    _received[made] = number
-    return made
+    def reduce_function(self, function: FunctionType) -> Any:
+        """Reduce a function."""
+        if function in classes.received_functions:
+            return classes.function_of_driver, classes.received_functions[function]
+        return super().reduce_function(function)
 
 
-def _class_of_driver(number: str, module: str, qualname: str) -> Any:
-    found = internals._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)
-    if found is not None:
-        return found
-    found = sys.modules[module]
-    for name in qualname.split("."):
-        found = getattr(found, name)
-    return found
-
-
-def _travels_by_value(function: Any) -> bool:
-    return function.__module__ == "__main__" or "<locals>" in function.__qualname__
-
-
-def _cached(function: Any, parameters: dict[str, Any]) -> Any:
-    return functools.lru_cache(**parameters)(function)
-
-
-def _nothing() -> None:
-    return None
+def _is_named(function: FunctionType) -> bool:
+    module = sys.modules.get(function.__module__ or "")
+    if not isinstance(module, ModuleType) or "<" in function.__qualname__:
+        return False
+    try:
+        return attrgetter(function.__qualname__)(module) is function
+    except AttributeError:
+        return False

@@ -1,4 +1,4 @@
-"""Our two plug-ins for Parsl's serializer: one for messages to a worker, one for what comes back.
+"""Our plug-ins for Parsl's serializer: two for messages to a worker, one for what comes back.
 
 Parsl writes the plug-in's module and class before each message, and the receiver imports it by that name. So nothing
 of Parsl's worker pool has to change. A process that reads a message to a worker is one, and from then on sends its
@@ -7,11 +7,10 @@ results with the other plug-in; the driver's Parsl is never changed.
 
 from __future__ import annotations
 
-import functools
+import hashlib
+import io
 import pickle
-import sys
 from collections import OrderedDict
-from types import FunctionType
 from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
@@ -19,40 +18,62 @@ from parsl.serialize import facade
 from parsl.serialize.base import SerializerBase
 from parsl.serialize.errors import DeserializationError
 
-from pilotage.worker.exceptions import make_sendable
-from pilotage.worker.pickling import ToDriverPickler, ToWorkerPickler, dumps
+from pilotage.worker.degrading import sendable
+from pilotage.worker.exceptions import wrap
+from pilotage.worker.pickling import ToDriverPickler, ToWorkerPickler
 
 CACHED_FUNCTIONS = 256
-CACHED_SIZE = 1 << 20
+CACHED_BYTES = 64 << 20
 
 
 class ToWorker(SerializerBase):
-    """Functions and arguments on their way to a worker.
-
-    A function is pickled anew for each call, since a global that it uses may have changed in between: 40 to 100
-    microseconds for everyday functions.
-    """
-
-    _functions: OrderedDict[bytes, Any] = OrderedDict()
+    """Arguments on their way to a worker."""
 
     def serialize(self, data: Any) -> bytes:
         """Return ``data`` pickled; raises whatever pickling raises."""
-        return dumps(data, ToWorkerPickler)
+        return self.serialize_and_keep(data, [])
+
+    def serialize_and_keep(self, data: Any, classes: list[type]) -> bytes:
+        """Return ``data`` pickled, with `serialize`'s errors.
+
+        The classes that travel by value are appended to ``classes``; whoever waits for the answer keeps them.
+        """
+        with io.BytesIO() as file:
+            pickler = ToWorkerPickler(file)
+            pickler.dump(data)
+            classes += pickler.classes
+            return file.getvalue()
 
     def deserialize(self, payload: bytes) -> Any:
-        """Return what was pickled. The same function arrives as the same object, so what it keeps in its globals
-        lasts as long as it would on threads."""
-        send_results_by_reference()
+        """Return what was pickled; from now on, this process answers with `ToDriver`."""
+        _answer_with_our_plugin()
+        return pickle.loads(payload)
+
+
+class FunctionToWorker(ToWorker):
+    """Functions on their way to a worker.
+
+    A function is pickled anew for each call, since a global that it uses may have changed in between: 60 to 150
+    microseconds for everyday functions. Nothing but pickling it can tell that none has.
+
+    On the worker the same bytes are the same function, so what it keeps in its globals lasts, as on threads.
+    """
+
+    _functions: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
+
+    def deserialize(self, payload: bytes) -> Any:
+        """Return the function; see `ToWorker`."""
+        key = hashlib.blake2b(payload, digest_size=32).digest()
         functions = self._functions
-        if payload in functions:
-            functions.move_to_end(payload)
-            return functions[payload]
-        found = pickle.loads(payload)
-        if isinstance(found, (FunctionType, functools.partial)) and len(payload) <= CACHED_SIZE:
-            functions[payload] = found
-            while len(functions) > CACHED_FUNCTIONS:
-                functions.popitem(last=False)
-        return found
+        if key in functions:
+            functions.move_to_end(key)
+            return functions[key][0]
+        function = super().deserialize(payload)
+        functions[key] = function, len(payload)
+        held = sum(size for _, size in functions.values())
+        while len(functions) > 1 and (len(functions) > CACHED_FUNCTIONS or held > CACHED_BYTES):
+            held -= functions.popitem(last=False)[1][1]
+        return function
 
 
 class ToDriver(SerializerBase):
@@ -61,12 +82,12 @@ class ToDriver(SerializerBase):
     def serialize(self, data: Any) -> bytes:
         """Return ``data`` pickled. An exception is always sent, if need be with parts of it as words."""
         try:
-            return dumps(data, ToDriverPickler)
+            return _dump(data)
         except Exception:
             # Parsl's worker would end if this raised, and take the reason with it.
             if not isinstance(data, RemoteExceptionWrapper):
                 raise
-            return dumps(make_sendable(data, lambda part: dumps(part, ToDriverPickler)), ToDriverPickler)
+            return _dump(sendable(data, _can_send))
 
     def deserialize(self, payload: bytes) -> Any:
         """Return what was pickled; what cannot be read becomes the exception of its own task."""
@@ -74,15 +95,30 @@ class ToDriver(SerializerBase):
             return pickle.loads(payload)
         except Exception as error:
             # Parsl reads results in one thread without a net: raised here, it would end all tasks.
-            told = DeserializationError(f"the result cannot be unpickled: {type(error).__name__}: {error}")
+            told = DeserializationError(f"{type(error).__name__}: {error}")
             told.__cause__ = error
-            return RemoteExceptionWrapper(type(told), told, sys.exc_info()[2])
+            return wrap(told)
 
 
-def send_results_by_reference() -> None:
-    """Make this process, a worker, send results with `ToDriver`; Parsl's own stay behind it for what it refuses."""
+def _dump(data: Any) -> bytes:
+    with io.BytesIO() as file:
+        ToDriverPickler(file).dump(data)
+        return file.getvalue()
+
+
+def _can_send(data: Any) -> bool:
+    """Return whether ``data`` can be pickled here, and read again there."""
+    try:
+        _dump(data)
+    except Exception:  # whatever pickling raised, the answer is no
+        return False
+    return True
+
+
+def _answer_with_our_plugin() -> None:
+    """Register `ToDriver` in this process before Parsl's own plug-ins, which stay for what it refuses."""
     for methods in (facade.methods_for_code, facade.methods_for_data):
-        if not any(isinstance(method, ToDriver) for method in methods.values()):
+        if ToDriver.__name__ not in {type(method).__name__ for method in methods.values()}:
             others = dict(methods)
             methods.clear()
             ours = ToDriver()

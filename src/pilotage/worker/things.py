@@ -27,19 +27,20 @@ from typing import Any
 from cloudpickle import cloudpickle as internals
 from parsl.dataflow.dflow import DataFlowKernel
 
+from pilotage.worker.importable import is_importable
+
 Reduced = str | tuple[Any, ...]
 
 
-def is_attribute_of_its_module(obj: Any) -> bool:
-    """Return whether ``obj`` is found by its name in the module that made it."""
-    found = sys.modules.get(getattr(obj, "__module__", None) or "")
-    for name in getattr(obj, "__qualname__", obj.__name__).split("."):
-        found = getattr(found, name, None)
-    return found is obj
-
-
-def _by_name(obj: Any) -> bool:
-    return obj.__module__ != "__main__" and is_attribute_of_its_module(obj)
+def _name(obj: Any) -> str | None:
+    """Return the name by which another process finds ``obj`` in its module, or None."""
+    module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", getattr(obj, "__name__", None))
+    if not module or not name or not is_importable(module):
+        return None
+    found = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return name if found is obj else None
 
 
 def _new(make: Callable[[], Any]) -> Callable[[Any], Reduced]:
@@ -47,9 +48,7 @@ def _new(make: Callable[[], Any]) -> Callable[[Any], Reduced]:
 
 
 def _cached_function(function: Any) -> Reduced:
-    if _by_name(function):
-        return str(function.__qualname__)
-    return _cached, (function.__wrapped__, function.cache_parameters())
+    return _name(function) or (_cached, (function.__wrapped__, function.cache_parameters()))
 
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
@@ -118,23 +117,15 @@ def _temporary_file(wrapper: Any) -> Reduced:
 
 
 def _new_type(kind: Any) -> Reduced:
-    return str(kind.__qualname__) if _by_name(kind) else (_new_type_of, (kind.__name__, kind.__supertype__))
-
-
-def _new_type_of(name: str, supertype: Any) -> Any:
-    made = typing.NewType(name, supertype)
-    made.__module__ = "__main__"
-    return made
+    return _name(kind) or (typing.NewType, (kind.__name__, kind.__supertype__))
 
 
 def _parameter(parameter: Any) -> Reduced:
-    return str(parameter.__name__) if _by_name(parameter) else (type(parameter), (parameter.__name__,))
+    return _name(parameter) or (type(parameter), (parameter.__name__,))
 
 
 def _alias(alias: Any) -> Reduced:
-    if _by_name(alias):
-        return str(alias.__name__)
-    return _alias_of, (alias.__name__, alias.__value__, alias.__type_params__)
+    return _name(alias) or (_alias_of, (alias.__name__, alias.__value__, alias.__type_params__))
 
 
 def _alias_of(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:

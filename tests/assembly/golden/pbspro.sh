@@ -1,0 +1,35 @@
+#!/bin/bash
+# Rendered by pilotage for PBS Pro.
+#PBS -S /bin/bash
+#PBS -N @job_name@
+#PBS -o @run_dir@/@job_name@.stdout
+#PBS -e @run_dir@/@job_name@.stderr
+#PBS -m n
+#PBS -l select=1:ncpus=1
+#PBS -l walltime=00:30:00
+
+export JOBNAME=@job_name@
+
+set -e
+export CORES=$(getconf _NPROCESSORS_ONLN)
+[[ "1" == "1" ]] && echo "Found cores : $CORES"
+WORKERCOUNT=1
+SCRIPT_DIR="@run_dir@"
+[[ -d $SCRIPT_DIR ]] || SCRIPT_DIR=""
+
+# Deduplicate the nodefile
+HOSTFILE="$JOBNAME.nodes"
+if [ -z "$PBS_NODEFILE" ]; then
+    echo "localhost" > $HOSTFILE
+else
+    sort -u $PBS_NODEFILE > $HOSTFILE
+fi
+
+cat << MPIEXEC_EOF > ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
+/opt/python/bin/python3 -m pilotage.worker.pool --cwd @cwd@ --path @script_dir@ --   -a @address@ -p 0 -c 1.0 -m None --poll 10 --port=@worker_port@ --cert_dir @run_dir@/certificates --logdir=@run_dir@/pbspro --logconf=None --block_id=@block_id@ --hb_period=30  --hb_threshold=120 --drain_period=None --cpu-affinity none  --mpi-launcher=mpiexec --available-accelerators
+MPIEXEC_EOF
+chmod u+x ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
+
+mpiexec --bind-to none  -n $WORKERCOUNT --hostfile $HOSTFILE /usr/bin/sh ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
+
+[[ "1" == "1" ]] && echo "All workers done"
