@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 ROOT = Path(__file__).parents[2]
-COLUMNS = 100
+COLUMNS = 118
 COMMAND = ["pilotage", "run", "--site", "laptop", "examples/stdlib_census.py"]
 ERASE = "\r\x1b[2K"
 
@@ -45,18 +45,15 @@ def record(argv):
 
 
 def screens(written):
-    """Return the screen while the run was busiest, and the screen at its end."""
+    """Return the screen in the middle of the work, and the screen at the end."""
     frames = written.split(ERASE)
-    kept, live = frames[0], ""
+    kept, lives = frames[0], []
     for frame in frames[1:]:
         if "\n" in frame:
             kept += frame
-        elif re.search(r"[1-9][0-9]* done", frame):
-            live = live or frame
-        if live and "done" in frame and "\n" not in frame:
-            live = frame
-            busiest = kept + frame
-    return busiest.replace("\r\n", "\n"), kept.replace("\r\n", "\n")
+        elif re.search(r"[1-9][0-9,]* done.* [1-9][0-9,]* launched", frame):
+            lives.append(kept + frame)
+    return lives[len(lives) // 2].replace("\r\n", "\n"), kept.replace("\r\n", "\n")
 
 
 def main():
@@ -64,7 +61,7 @@ def main():
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, legacy_windows=False)
     console.print(Text("$ " + " ".join(COMMAND), style="bold"))
     console.print(Text.from_ansi(busy))
-    console.print(Text("... and when it has ended:", style="italic dim"))
+    console.print(Text("\n... and at the end:", style="italic dim"))
     console.print(Text.from_ansi(end.strip("\n")))
     svg = console.export_svg(title="pilotage run", font_aspect_ratio=0.6)
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # no fonts from elsewhere
