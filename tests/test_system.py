@@ -30,7 +30,8 @@ class TestLimits:
     @pytest.fixture(autouse=True)
     def many_cores(self, monkeypatch, tmp_path):
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
-        monkeypatch.setattr(system, "CGROUP", tmp_path)
+        monkeypatch.setattr(system, "CGROUPS", tmp_path)
+        monkeypatch.setattr(system, "OWN_CGROUPS", tmp_path / "own")
         self.cgroup = tmp_path
 
     def test_no_quota(self):
@@ -42,6 +43,14 @@ class TestLimits:
     def test_version_2(self, text, cores):
         (self.cgroup / "cpu.max").write_text(text + "\n")
         assert system.usable_cores() == cores
+
+    def test_the_narrowest_of_nested_groups(self):
+        inner = self.cgroup / "slurm" / "job"
+        inner.mkdir(parents=True)
+        (self.cgroup / "own").write_text("0::/slurm/job\n")
+        (inner / "cpu.max").write_text("800000 100000\n")
+        (inner.parent / "cpu.max").write_text("400000 100000\n")
+        assert system.usable_cores() == 4
 
     @pytest.mark.parametrize(("quota", "cores"), [("-1", 16), ("300000", 3)])
     def test_version_1(self, quota, cores):
@@ -82,7 +91,7 @@ CHILD = """
 import os, time
 from pilotage import system
 system.linux = lambda: {linux}
-system.when_parent_ends(lambda: os._exit(0))
+system.when_process_ends(os.getppid(), lambda: os._exit(0))
 print("watching", flush=True)
 time.sleep(60)
 """
@@ -113,9 +122,11 @@ def test_the_default_routes_interface_wins(monkeypatch, tmp_path):
     if sys.platform != "linux":
         pytest.skip("routes are read as Linux tells them")
     table = (
-        "Iface Dest Gateway Flags RefCnt Use Metric Mask\nslow 00000000 1 3 0 0 600 0\nfast 00000000 1 3 0 0 100 0\n"
+        "Iface Dest Gateway Flags RefCnt Use Metric Mask\n"
+    for name, metric in (("slow", 600), ("fast", 100)):
+        table += f"{name} 00000000 01000000 0003 0 0 {metric} 00000000\n"
     )
-    (tmp_path / "route").write_text(table + "other 0000A8C0 0 1 0 0 0 0\n")
+    (tmp_path / "route").write_text(table + "other 0000A8C0 0 0001 0 0 0 00FFFFFF\n")
     monkeypatch.setattr(system, "ROUTES", tmp_path / "route")
     monkeypatch.setattr(system, "interface_address", {"fast": "192.0.2.7", "slow": "192.0.2.8"}.get)
     assert system.primary_address() == "192.0.2.7"

@@ -5,6 +5,7 @@ Tests switch the Linux path off through `linux`, so that every fall-back runs on
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import socket
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 ROUTES = Path("/proc/net/route")
 POLL = 0.2
 
@@ -36,13 +38,34 @@ def usable_cores() -> int:
 
 
 def _cgroup_quota() -> float | None:
-    """Return the CPU quota in cores, or None without one. Containers see their own cgroup at the root."""
+    """Return the CPU quota in cores, the least of this process's cgroup and those above it; None without one."""
+    quotas = [quota for folder in _own_cgroups() if (quota := _quota_of(folder)) is not None]
+    return min(quotas, default=None)
+
+
+def _own_cgroups() -> list[Path]:
+    """Return the folders of this process's cgroup and those above it: version 2, and the CPU part of version 1."""
     try:
-        limit, period = (CGROUP / "cpu.max").read_text().split()  # version 2
+        lines = OWN_CGROUPS.read_text().splitlines()
+    except OSError:
+        lines = []
+    found = [CGROUPS, CGROUPS / "cpu"]  # a container sees its own cgroup there
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            root = CGROUPS / "cpu" if controllers else CGROUPS
+            parts = [part for part in path.split("/") if part not in ("", "..")]
+            found += [root.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return found
+
+
+def _quota_of(folder: Path) -> float | None:
+    try:
+        limit, period = (folder / "cpu.max").read_text().split()  # version 2
     except (OSError, ValueError):
-        try:  # version 1
-            limit = (CGROUP / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (CGROUP / "cpu" / "cpu.cfs_period_us").read_text().strip()
+        try:
+            limit = (folder / "cpu.cfs_quota_us").read_text()  # version 1
+            period = (folder / "cpu.cfs_period_us").read_text()
         except OSError:
             return None
     try:
@@ -65,39 +88,39 @@ def wait_for_process_end(pid: int, timeout: float | None = None) -> bool:
         except OSError:  # an old kernel, or a sandbox that forbids it
             return _poll_for_end(pid, timeout)
         try:
-            return bool(select.select([descriptor], [], [], timeout)[0])
+            poll = select.poll()  # select() takes no descriptor above 1023
+            poll.register(descriptor, select.POLLIN)
+            return bool(poll.poll(None if timeout is None else math.ceil(timeout * 1000)))
         finally:
             os.close(descriptor)
     return _poll_for_end(pid, timeout)
 
 
 def _poll_for_end(pid: int, timeout: float | None) -> bool:
+    end = None if timeout is None else time.monotonic() + timeout
     try:
         process = psutil.Process(pid)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if end is not None and time.monotonic() >= end:
+                return False
+            time.sleep(POLL)
     except psutil.NoSuchProcess:
-        return True
-    end = None if timeout is None else time.monotonic() + timeout
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        if end is not None and time.monotonic() >= end:
-            return False
-        time.sleep(POLL)
+        pass
     return True
 
 
-def when_parent_ends(call: Callable[[], None]) -> threading.Thread:
-    """Call ``call`` in a daemon thread when the parent process of now has ended; return the thread.
+def when_process_ends(pid: int, call: Callable[[], None]) -> threading.Thread:
+    """Call ``call`` in a daemon thread when the process ``pid`` has ended, or at once; return the thread.
 
-    Not PR_SET_PDEATHSIG: that follows the parent's thread, and fires when a thread that started us ends.
+    Not PR_SET_PDEATHSIG: that follows the parent's thread, and fires when a thread that started us ends. And not the
+    parent as it is found now, which may be whoever adopted us.
     """
-    parent = os.getppid()
 
     def watch() -> None:
-        wait_for_process_end(parent)
+        wait_for_process_end(pid)
         call()
 
-    # The parent may have ended before its number was read: then we belong to somebody else already, and nobody
-    # but a subreaper or init adopts, so the wait would never end. Parents check that we have started.
-    thread = threading.Thread(target=watch, name="parent-watch", daemon=True)
+    thread = threading.Thread(target=watch, name=f"watch-{pid}", daemon=True)
     thread.start()
     return thread
 
@@ -116,14 +139,13 @@ def primary_address() -> str:
     That of the interface with the default route, else of the first interface that is up and not loopback, else
     127.0.0.1. Nothing is sent, and no name is looked up.
     """
-    candidates = [name for name in (_default_route_interface(),) if name]
-    stats = psutil.net_if_stats()
-    candidates += [name for name, stat in stats.items() if stat.isup]
-    for name in candidates:
-        address = interface_address(name)
-        if address and not address.startswith("127."):
-            return address
-    return "127.0.0.1"
+    route = _default_route_interface()
+    names = [name for name, stat in psutil.net_if_stats().items() if stat.isup and name != route]
+    addresses = [interface_address(name) for name in ([route] if route else []) + names]
+    usable = [address for address in addresses if address and not address.startswith("127.")]
+    # An interface that nobody has configured gives itself an address that no router passes on.
+    usable.sort(key=lambda address: address.startswith("169.254."))
+    return usable[0] if usable else "127.0.0.1"
 
 
 def _default_route_interface() -> str | None:
@@ -133,5 +155,6 @@ def _default_route_interface() -> str | None:
         rows = [line.split() for line in ROUTES.read_text().splitlines()[1:]]
     except OSError:
         return None
-    default = [row for row in rows if len(row) > 6 and row[1] == "00000000"]
+    # Interface, destination, gateway, flags (1: up), reference count, use, metric, mask.
+    default = [row for row in rows if len(row) > 7 and row[1] == row[7] == "00000000" and int(row[3], 16) & 1]
     return min(default, key=lambda row: int(row[6]))[0] if default else None

@@ -184,6 +184,7 @@ def test_one_program_takes_the_shells_place(command):
         "{ a; }",
         "'open",
         "f() (a)",
+        "worker a#b; cleanup",
     ],
 )
 def test_anything_else_stays_as_it_is(command):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 
@@ -35,6 +36,11 @@ def with_our_pool(command: str, cwd: str, path: Sequence[str]) -> str:
 
 
 def with_our_interchange(command: Sequence[str]) -> list[str]:
-    """Return an interchange command with our start of it in the place of Parsl's; another command as it is."""
+    """Return an interchange command with our start of it in the place of Parsl's; another command as it is.
+
+    Ours is told which process it belongs to: its parent may be gone before it can ask.
+    """
     parts = list(command)
-    return [*parts[:1], "-m", OUR_INTERCHANGE] if parts[1:] == ["-m", INTERCHANGE] else parts
+    if parts[1:] != ["-m", INTERCHANGE]:
+        return parts
+    return [*parts[:1], "-m", OUR_INTERCHANGE, "--driver", str(os.getpid())]

@@ -6,21 +6,28 @@ Scaling, status and monitoring stay Parsl's.
 from __future__ import annotations
 
 import inspect
-import os
 import shlex
-import sys
-import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import parsl.executors
+import typeguard
+from parsl.executors.errors import ExecutorError
+from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.executor import HTEXFuture
+from parsl.jobs.states import TERMINAL_STATES
 from parsl.serialize.errors import SerializationError
-from parsl.serialize.facade import pack_buffers, serialize
+from parsl.serialize.facade import pack_buffers
 
+from pilotage.engine.asking import CarefulCommandClient
 from pilotage.engine.commands import with_our_interchange, with_our_pool
-from pilotage.worker.serializer import ToWorker
+from pilotage.engine.diagnosis import culprit
+from pilotage.engine.script_path import driver_script_path as driver_script_path
+from pilotage.worker.serializer import FunctionToWorker, ToWorker
+
+T = TypeVar("T")
+NO_ANSWER = (CommandClientBadError, CommandClientTimeoutError)
 
 
 class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
@@ -34,6 +41,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     worker_cwd: folder that the workers work in; the driver's current one at the start when None.
     """
 
+    @typeguard.typechecked
     def __init__(
         self,
         *arguments: Any,
@@ -46,8 +54,9 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.serializer = serializer
         self.script_path = tuple(script_path)
         self.worker_cwd = worker_cwd
-        self._to_worker = ToWorker()
+        self._plugins = (FunctionToWorker(), ToWorker(), ToWorker())
         self._composing = False
+        self._ending = False
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
@@ -56,10 +65,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         try:
             super().start()
         except BaseException:
-            self._result_queue_thread_exit.set()
-            if self.interchange_proc is not None and self.interchange_proc.poll() is None:
-                self.interchange_proc.kill()
-                self.interchange_proc.wait()
+            self._end_half_started()
             raise
 
     def submit(
@@ -69,26 +75,40 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         if self.serializer == "parsl":
             return super().submit(func, resource_specification, *args, **kwargs)
         self.validate_resource_spec(resource_specification)
+        classes: list[type] = []
         try:
-            buffer = pack_buffers([self._message(part) for part in (func, args, kwargs)])
+            parts = zip(self._plugins, (func, args, kwargs), strict=True)
+            buffer = pack_buffers(
+                [plugin.identifier + b"\n" + plugin.serialize_and_keep(part, classes) for plugin, part in parts]
+            )
         except Exception as error:  # pickling runs the objects' own code, which may raise anything
+            if reason := culprit(func, args, kwargs, self._can_send):
+                error.add_note(f"What cannot be sent is {reason}.")
             raise SerializationError(getattr(func, "__name__", repr(func))) from error
         context = {"resource_spec": resource_specification} if resource_specification else {}
-        return self.submit_payload(context, buffer)
+        future = self.submit_payload(context, buffer)
+        # A class made in a function may live by this call alone, and its instances are yet to come back.
+        vars(future)["classes_sent"] = classes
+        return future
 
-    def _message(self, part: Any) -> bytes:
+    def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
+        """Send a message to the workers; see Parsl's. Raises ExecutorError when the interchange has ended."""
+        if self._interchange_is_gone():
+            raise self._gone()  # Parsl's socket would wait for a reader for ever
+        return super().submit_payload(context, buffer)
+
+    def _can_send(self, value: Any) -> bool:
         try:
-            return self._to_worker.identifier + b"\n" + self._to_worker.serialize(part)
-        except Exception as reason:
-            try:
-                return serialize(part)  # dill sends some things that cloudpickle does not, such as open files
-            except Exception:
-                raise reason from None  # the first reason is the one that helps
+            self._plugins[1].serialize(value)
+        except Exception:  # whatever pickling raised, the answer is no
+            return False
+        return True
 
     def initialize_scaling(self) -> None:
         """Compose the launch command, with folders quoted for the shell, which Parsl leaves to luck."""
-        plain = self.cert_dir, self.logconf_path
-        self.cert_dir, self.logconf_path = (_for_shell(path) for path in plain)
+        plain: Any = self.cert_dir, self.logconf_path
+        quoted: Any = [_for_shell(path) for path in plain]
+        self.cert_dir, self.logconf_path = quoted
         self._composing = True
         try:
             super().initialize_scaling()
@@ -107,6 +127,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         return with_our_pool(command, self.worker_cwd or ".", self.script_path)
 
     def _start_local_interchange_process(self) -> None:
+        self.command_client = CarefulCommandClient(self.command_client, self._interchange_is_gone)
         given = self.interchange_launch_cmd
         self.interchange_launch_cmd = with_our_interchange(given)
         try:
@@ -115,17 +136,66 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             self.interchange_launch_cmd = given
 
     def connected_managers(self) -> list[dict[str, Any]]:
-        """Return the connected managers; none when the interchange has ended (Parsl would wait for ever)."""
-        found: list[dict[str, Any]] = [] if self._interchange_is_gone() else super().connected_managers()
-        return found
+        """Return the connected managers; none when the interchange has ended."""
+        return self._ask(super().connected_managers, [])
+
+    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
+        """Return the packages that each manager has; none when the interchange has ended."""
+        return self._ask(super().connected_managers_packages, {})
 
     def connected_blocks(self) -> list[str]:
         """Return the blocks with a connected manager; none when the interchange has ended."""
-        found: list[str] = [] if self._interchange_is_gone() else super().connected_blocks()
-        return found
+        return self._ask(super().connected_blocks, [])
+
+    def _hold_manager(self, manager_id: str) -> None:
+        self._ask(lambda: super(HighThroughputExecutor, self)._hold_manager(manager_id), None)
+
+    def _ask(self, question: Callable[[], T], otherwise: T) -> T:
+        if self._interchange_is_gone():
+            return otherwise
+        try:
+            return question()
+        except NO_ANSWER:
+            if not self._interchange_is_gone():
+                raise
+            return otherwise
 
     def _interchange_is_gone(self) -> bool:
         return self.interchange_proc is None or self.interchange_proc.poll() is not None
+
+    def _gone(self) -> ExecutorError:
+        code = self.interchange_proc.returncode if self.interchange_proc is not None else None
+        return ExecutorError(self, f"its interchange has ended (exit code {code}); its log is in {self.logdir}")
+
+    def poll_facade(self) -> None:
+        """Ask for the blocks' states; where the interchange has ended, fail the tasks, which will not return."""
+        if self._interchange_is_gone() and not self._ending and not self.bad_state_is_set:
+            self.set_bad_state_and_fail_all(self._gone())
+        super().poll_facade()
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End the interchange, and in a bad state the blocks too, which Parsl then leaves running."""
+        self._ending = True
+        if self.bad_state_is_set and self.provider is not None:
+            running = [block for block, status in self._status.items() if status.state not in TERMINAL_STATES]
+            self.provider.cancel([self.blocks_to_job_id[block] for block in running if block in self.blocks_to_job_id])
+        super().shutdown(timeout)
+
+    def _end_half_started(self) -> None:
+        self._ending = True
+        if self.interchange_proc is not None:
+            super().shutdown()
+            return
+        self._result_queue_thread_exit.set()
+        if self._result_queue_thread is not None:
+            self._result_queue_thread.join()  # it closes its own socket
+        elif hasattr(self, "incoming_q"):
+            self.incoming_q.close()
+        for name in ("outgoing_q", "command_client"):
+            if hasattr(self, name):
+                getattr(self, name).close()
+        if self.zmq_monitoring is not None:
+            self.zmq_monitoring.close()
 
 
 def _for_shell(path: str | None) -> str | None:
@@ -137,37 +207,10 @@ def _signature() -> inspect.Signature:
     theirs = inspect.signature(parsl.executors.HighThroughputExecutor.__init__)
     ours = inspect.signature(HighThroughputExecutor.__init__).parameters.values()
     added = [parameter for parameter in ours if parameter.kind is parameter.KEYWORD_ONLY]
-    return theirs.replace(parameters=[*theirs.parameters.values(), *added])
+    # As if they could be given by place: RepresentationMixin shows no others.
+    shown = [parameter.replace(kind=parameter.POSITIONAL_OR_KEYWORD) for parameter in added]
+    return theirs.replace(parameters=[*theirs.parameters.values(), *shown])
 
 
 # Parsl writes a config into its log, and checks of a site's arguments read the constructor: both see all of it.
 HighThroughputExecutor.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
-def driver_script_path() -> list[str]:
-    """Return the folders of this process's import path that a worker's Python does not have by itself.
-
-    Those are the script's folder, and what the script or PYTHONPATH added; the current folder by its full path.
-    """
-    own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    dynamic = sysconfig.get_config_var("DESTSHARED")
-    known = {os.path.realpath(folder) for folder in (*own, dynamic, *_linked_folders(own)) if folder}
-    found = []
-    for entry in sys.path:
-        folder = str(Path(entry or Path.cwd()).absolute())
-        if os.path.realpath(folder) not in known and not folder.endswith(".zip") and Path(folder).is_dir():
-            found.append(folder)
-    return list(dict.fromkeys(found))
-
-
-def _linked_folders(site_packages: Sequence[str | None]) -> list[str]:
-    """Return the folders that .pth files add, such as those of editable installs."""
-    found = []
-    for folder in {folder for folder in site_packages if folder}:
-        for file in Path(folder).glob("*.pth"):
-            try:
-                lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            except OSError:
-                continue
-            found += [line for line in lines if line.startswith("/")]
-    return found

@@ -68,23 +68,24 @@ def _make_class(metaclass: Any, name: str, bases: tuple[Any, ...], namespace: di
         namespace = {**namespace, "__orig_bases__": bases}
     plain = abc.ABCMeta if issubclass(metaclass, abc.ABCMeta) else type
     with _without_hooks(resolved, None):
-        return plain.__new__(metaclass, name, resolved, namespace)
+        made: type = plain.__new__(metaclass, name, resolved, namespace)
+        return made
 
 
 @contextlib.contextmanager
 def _without_hooks(bases: tuple[Any, ...], only: Mapping[type, str] | None) -> Iterator[None]:
     """Take ``__init_subclass__`` away from all bases written in Python, or from those in ``only``."""
     hooks = []
-    for base in {kind for base in types.resolve_bases(bases) for kind in base.__mro__}:
-        if "__init_subclass__" in vars(base) and base.__module__ not in ("builtins", "typing"):
-            if only is None or base in only:
-                hooks.append((base, vars(base)["__init_subclass__"]))
-                type.__delattr__(base, "__init_subclass__")
+    for kind in {kind for base in types.resolve_bases(bases) for kind in base.__mro__}:
+        fixed = kind.__module__ in ("builtins", "typing")
+        if not fixed and "__init_subclass__" in vars(kind) and (only is None or kind in only):
+            hooks.append((kind, vars(kind)["__init_subclass__"]))
+            type.__delattr__(kind, "__init_subclass__")
     try:
         yield
     finally:
-        for base, hook in hooks:
-            type.__setattr__(base, "__init_subclass__", hook)
+        for kind, hook in hooks:
+            type.__setattr__(kind, "__init_subclass__", hook)
 
 
 def _make_enum(
@@ -113,7 +114,7 @@ def class_state(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
     return attributes, members
 
 
-def enum_members(kind: type[enum.Enum]) -> dict[str, Any]:
+def enum_members(kind: Any) -> dict[str, Any]:
     """Return what makes each member, aliases included: its value, or that of the type it is mixed with."""
     mixed = kind._member_type_
     own_data = "__getnewargs__" in vars(mixed)

@@ -31,7 +31,7 @@ def reduce_exception(error: BaseException) -> tuple[Any, ...] | str:
         reduced = error.__reduce_ex__(5)
         if isinstance(reduced, str):
             return reduced
-        make, arguments, state, items, pairs, fill = (*reduced, *[None] * (6 - len(reduced)))
+        make, arguments, state, items, pairs, fill = (*reduced, None, None, None, None)[:6]
         return make, arguments, (state, fill, _links(error)), items, pairs, _restore_own
     base = static_base(kind)
     return rebuild, (kind, base, arguments_of(error, base)), _state(error, base), None, None, _restore

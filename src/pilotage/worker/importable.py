@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
+from pathlib import Path
 
 
 @functools.cache
@@ -33,6 +33,6 @@ def is_importable(name: str) -> bool:
 
 def _same_file(one: str, other: str) -> bool:
     try:
-        return os.path.samefile(one, other)
+        return Path(one).samefile(other)
     except OSError:  # frozen and zipped modules have no file
         return one == other

@@ -59,7 +59,7 @@ class Pickler(cloudpickle.Pickler):
         number = internals._get_or_create_tracker_id(kind)
         if reduced[0] is internals._make_skeleton_enum:
             names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-            how = (type(kind), kind.__name__, kind.__bases__, names, classes.enum_members(kind))  # type: ignore[arg-type]
+            how = (type(kind), kind.__name__, kind.__bases__, names, classes.enum_members(kind))
         else:
             how = (*reduced[1][:4], None)
         return self.reduce_dynamic_class(kind, (number, *how))

@@ -13,7 +13,6 @@ import os
 import runpy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 
@@ -25,17 +24,21 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--path", action="append", default=[], help="folder to import from; repeatable")
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
-    # -m has put the current folder first; it stays only where the driver has it too.
-    sys.path[:1] = []
-    sys.path[:0] = [folder for folder in arguments.path if folder not in sys.path]
+    if not sys.flags.safe_path:
+        sys.path[:1] = []  # -m has put the current folder first; it stays only where the driver has it too
+    sys.path[:0] = [folder for folder in dict.fromkeys(arguments.path) if folder not in sys.path]
     if arguments.cwd:
-        try:
-            os.chdir(arguments.cwd)
-        except OSError as error:
-            sys.stderr.write(f"pilotage: working in {Path.cwd()}, not in {arguments.cwd}: {error.strerror}\n")
+        _work_in(arguments.cwd)
     pool = arguments.pool
     sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
     runpy.run_module(POOL, run_name="__main__", alter_sys=True)
+
+
+def _work_in(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:  # another machine need not have it
+        sys.stderr.write(f"pilotage: cannot work in {folder}: {error.strerror}; staying in {os.getcwd()}\n")  # noqa: PTH109
 
 
 if __name__ == "__main__":

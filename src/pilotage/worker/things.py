@@ -37,7 +37,7 @@ def _name(obj: Any) -> str | None:
     module, name = getattr(obj, "__module__", None), getattr(obj, "__qualname__", getattr(obj, "__name__", None))
     if not module or not name or not is_importable(module):
         return None
-    found = sys.modules[module]
+    found: Any = sys.modules[module]
     for part in name.split("."):
         found = getattr(found, part, None)
     return name if found is obj else None
@@ -108,7 +108,8 @@ def _opened_at(path: str, position: int) -> Any:
 def _path(file: Any) -> str:
     if not isinstance(getattr(file, "name", None), str):
         raise PicklingError(f"cannot pickle {file!r}: it has no path to open it again by")
-    return os.path.abspath(file.name)  # noqa: PTH100  as it was opened; Path would resolve nothing, but tidy it
+    path: str = os.path.abspath(file.name)  # noqa: PTH100  as it was opened: links stay links
+    return path
 
 
 def _temporary_file(wrapper: Any) -> Reduced:
