@@ -121,11 +121,9 @@ def test_addresses(either):
 def test_the_default_routes_interface_wins(monkeypatch, tmp_path):
     if sys.platform != "linux":
         pytest.skip("routes are read as Linux tells them")
-    table = (
-        "Iface Dest Gateway Flags RefCnt Use Metric Mask\n"
+    table = "Iface Dest Gateway Flags RefCnt Use Metric Mask\n"
     for name, metric in (("slow", 600), ("fast", 100)):
         table += f"{name} 00000000 01000000 0003 0 0 {metric} 00000000\n"
-    )
     (tmp_path / "route").write_text(table + "other 0000A8C0 0 0001 0 0 0 00FFFFFF\n")
     monkeypatch.setattr(system, "ROUTES", tmp_path / "route")
     monkeypatch.setattr(system, "interface_address", {"fast": "192.0.2.7", "slow": "192.0.2.8"}.get)
