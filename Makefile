@@ -53,11 +53,11 @@ reference: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python $(PIP) uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
-	  pyproject.toml --extra report -o requirements/run.txt
+	  pyproject.toml requirements/build.in --extra report -o requirements/run.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	  pyproject.toml --extra report --group dev -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-index-url --no-annotate \
-	  pyproject.toml requirements/upstream.in -o requirements/upstream.txt
+	  pyproject.toml requirements/build.in requirements/upstream.in -o requirements/upstream.txt
 
 clean:
 	rm -rf $(VENV) $(UPSTREAM) results runinfo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -72,13 +72,13 @@ $(VENV)/bin/python:
 $(VENV)/.run: requirements/run.txt pyproject.toml | $(VENV)/bin/python
 	@echo "setting up $(VENV) ..."
 	@$(BIN)/python $(PIP) --require-hashes -r requirements/run.txt
-	@$(BIN)/python $(PIP) --no-deps -e .
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "setting up $(VENV) for development ..."
 	@$(BIN)/python $(PIP) --require-hashes -r requirements/dev.txt
-	@$(BIN)/python $(PIP) --no-deps -e .
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/.run
 
 $(UPSTREAM)/.ready: requirements/upstream.txt pyproject.toml | $(VENV)/bin/python
@@ -86,5 +86,5 @@ $(UPSTREAM)/.ready: requirements/upstream.txt pyproject.toml | $(VENV)/bin/pytho
 	@rm -rf $(UPSTREAM)
 	@$(PYTHON) -m venv $(UPSTREAM)
 	@$(UPSTREAM)/bin/python $(PIP) --require-hashes -r requirements/upstream.txt
-	@$(UPSTREAM)/bin/python $(PIP) --no-deps -e .
+	@$(UPSTREAM)/bin/python $(PIP) --no-deps --no-build-isolation -e .
 	@touch $@

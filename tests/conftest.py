@@ -99,3 +99,16 @@ def pilotage():
 @pytest.fixture(scope="session")
 def examples():
     return Path(__file__).parents[1] / "examples"
+
+
+_left_out = []
+
+
+def pytest_deselected(items):
+    _left_out.extend(item.nodeid.partition("[")[0] for item in items if item.get_closest_marker("slow"))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say of tests that were left out what is said of skipped ones: how many, which, why."""
+    for name in dict.fromkeys(_left_out):
+        terminalreporter.write_line(f"LEFT OUT [{_left_out.count(name)}] {name}: slow; make test-all runs it")

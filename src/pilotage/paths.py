@@ -99,15 +99,17 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` by ``text`` (0600) so that a reader sees the old or the new content, never a part.
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``text`` so that a reader sees the old or the new content, never a part.
 
-    Raises OSError; nothing is left behind then.
+    A link stays one: what it leads to is replaced. Raises OSError; nothing is left behind then.
     """
+    path = path.resolve()
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, mode)
             file.write(text)
         partial.replace(path)
     except BaseException:

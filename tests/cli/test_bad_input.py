@@ -10,8 +10,7 @@ SCRIPT = (
     "import parsl\nfrom parsl import python_app\n@python_app\ndef f(): return 1\nparsl.load()\nprint(f().result())\n"
 )
 OWN = "import parsl\nfrom parsl.config import Config\nprint('before')\nparsl.load(Config())\n"
-HIDDEN = "import parsl\nfrom parsl.config import Config\nimport sys\nif sys.argv:\n    parsl.load(Config())\n"
-EMPTY = "x = 1\n"
+HIDDEN = "import parsl\nfrom parsl.config import Config\nimport sys\nprint('before')\nif sys.argv:\n    parsl.load(Config())\n"
 TWO = (
     "from parsl.config import Config\nfrom parsl.executors import ThreadPoolExecutor as T\n"
     "config = Config(executors=[T(label='a'), T(label='b')])\n"
@@ -64,10 +63,12 @@ CASES = {
         '[site.x]\nextends="threads"\nconfig={retries=1}\n[site.y]\nextends="threads"\nconfig={retries=2}\n', SCRIPT,
         "run s.py --site a=x --site b=y", ["retries", "site.y.config.retries", ":6"],
     ),
-    "a Config of the script's own": ("", OWN, "run s.py --site laptop", ["s.py:4", "--override", "without --site"]),
-    "a Config under a condition": ("", HIDDEN, "run s.py --site laptop", ["s.py:5", "--override", "without --site"]),
+    "a Config of the script's own": ("", OWN, "run s.py --site laptop", ["s.py:5", "--override", "without --site"]),
+    "a Config under a condition": ("", HIDDEN, "run s.py --site laptop", ["s.py:7", "--override", "without --site"]),
     "a config file that is missing": ("", SCRIPT, "run s.py --site ./none.py", ["none.py", "no such file"]),
-    "a config file without config": ("", EMPTY, "run s.py --site ./s.py --override", None),
+    "an unset variable": ("", SCRIPT, ["run", "s.py", "--site", ""], ["--site names no site", "unset"]),
+    "extends from outside": ("", SCRIPT, "site show laptop --set extends=slurm", ["extends cannot be set"]),
+    "a run folder of the site's": ("", SCRIPT, "run s.py --site laptop --set config.run_dir=x", ["config.run_dir", "each run"]),
     "a site that cannot run": ("", SCRIPT, "run s.py --site flux", ["flux", "cannot be run", "--script"]),
     "an export that Parsl lacks": ("", SCRIPT, "site export ssh-pool", ["ssh", "no stand-alone Parsl config"]),
     "an absent interface": ("", SCRIPT, "run s.py --site polaris", ["bond0", "--set address=IP"]),
@@ -85,14 +86,16 @@ def case(project, user_file):
     return prepare
 
 
-@pytest.mark.parametrize("name", [name for name, row in CASES.items() if row[3] is not None])
+@pytest.mark.parametrize("name", CASES)
 def test_bad_input(name, case, pilotage):
     text, script, arguments, words = CASES[name]
-    case(text, script)
-    done = pilotage(*arguments.split())
+    # Whatever can be known before is told before the script has begun.
+    begun = "" if script is None or name == "a script that does not parse" else "print('begun')\n"
+    case(text, script and script + "#" if not begun else begun + script)
+    done = pilotage(*(arguments if isinstance(arguments, list) else arguments.split()))
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr
-    assert done.stdout in ("", "before\n")
+    assert done.stdout == ("begun\nbefore\n" if name == "a Config under a condition" else "")
     for word in words:
         assert word in done.stderr, done.stderr
 

@@ -31,6 +31,8 @@ SCRIPTS = {
     "group": "raise ExceptionGroup('g', [ValueError('a'), KeyError('b')])",
     "keyboard interrupt": "raise KeyboardInterrupt",
     "signal": "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+    "killed": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+    "a child that leaves": "import os\np = os.fork()\nif p == 0:\n    raise SystemExit(4)\nprint(os.waitpid(p, 0)[1])",
     "atexit": "import atexit; atexit.register(print, 'last'); print('first')",
     "thread": "import threading, time\nthreading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()",
     "import error": "import nothing_of_that_name",
@@ -69,6 +71,24 @@ def test_same_outcome(name, project, pilotage):
     plain = pilotage.run([sys.executable, "script.py", "a", "--b", "c d"], **options)
     ours = pilotage("run", "script.py", "--", "a", "--b", "c d", **options)
     assert outcome(ours) == outcome(plain)
+
+
+def test_a_safe_path_is_left_safe(project, pilotage):
+    (project / "lib").mkdir()
+    (project / "lib" / "in_lib.py").write_text("VALUE = 1\n")
+    (project / "script.py").write_text("import in_lib, sys; print(in_lib.VALUE, sys.path[0])")
+    env = {"PYTHONSAFEPATH": "1", "PYTHONPATH": str(project / "lib")}
+    plain = pilotage.run([sys.executable, "script.py"], env=env)
+    assert outcome(pilotage("run", "script.py", env=env)) == outcome(plain)
+    assert plain.stdout == f"1 {project / 'lib'}\n"
+
+
+def test_a_killed_driver_is_one_json_object(project, pilotage):
+    (project / "script.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    done = pilotage("run", "--json", "script.py")
+    assert json.loads(done.stdout)["exit_code"] == 137
+    assert done.returncode == -signal.SIGKILL
+    assert done.stderr == ""
 
 
 def test_interpreter_flags_go_on(project, pilotage):

@@ -2,11 +2,15 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+PROGRAM = Path(sys.executable).parent / "pilotage"
 
 APP = "import parsl, os\nfrom parsl import python_app\n@python_app\ndef pid(): import os; return os.getpid()\n"
 WHERE = "print('elsewhere' if pid().result() != os.getpid() else 'here')\n"
@@ -37,12 +41,20 @@ def script(project):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("site", "place"), [("threads", "here"), ("laptop", "elsewhere")])
-def test_parsl_load_gets_the_sites_config(way, site, place, script, pilotage, user_file):
-    # Without --site the default site is meant, and a Config of the script's own would be left alone.
-    user_file(f'default_site = "{site}"\n')
-    done = pilotage("run", script(APP + WAYS[way] + WHERE))
+def test_parsl_load_gets_the_sites_config(way, site, place, script, pilotage, private_home):
+    done = pilotage("run", script(APP + WAYS[way] + WHERE), "--site", site)
     assert (done.returncode, done.stdout) == (0, f"{place}\n"), done.stderr
     assert not Path("runinfo").exists()
+    assert len(list((private_home / "state" / "runs").iterdir())) == 1, "one run, one folder"
+
+
+def test_the_default_site_is_meant_where_none_is_named(script, pilotage, user_file):
+    path = user_file('default_site = "threads"\n')
+    assert pilotage("run", script(APP + "parsl.load()\n" + WHERE)).stdout == "here\n"
+    path.write_text('# mine\ndefault_site = "thread"\n')
+    done = pilotage("run", "s.py")
+    assert done.returncode == 2
+    assert f"{path}:2: default_site" in done.stderr
 
 
 def test_a_second_load_gets_it_again(script, pilotage):
@@ -111,9 +123,79 @@ def test_a_label_that_is_not_there_goes_to_the_only_site_and_is_told_once(script
 
 def test_with_several_sites_it_is_an_error(script, pilotage):
     done = pilotage("run", script(TWO_LABELS), "--site", "gpux=threads", "--site", "cpu=laptop")
-    assert done.returncode != 0
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
     assert "asks for the executor 'gpu'" in done.stderr
     assert "did you mean 'gpux'?" in done.stderr
+
+
+def test_a_label_is_told_once_in_a_run_of_two_kernels(script, pilotage):
+    text = APP + (
+        "@python_app(executors=['gpu'])\ndef gpu(): return 1\n"
+        "for _ in range(2):\n    with parsl.load():\n        print(gpu().result())\n"
+    )
+    done = pilotage("run", script(text), "--site", "threads")
+    assert done.stdout == "1\n1\n"
+    assert done.stderr.count("no executor 'gpu'") == 1
+    assert pilotage("run", "s.py", "--site", "threads", "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "swallow",
+    ["try:\n    parsl.load(Config())\nexcept:\n    pass\n", "T(target=parsl.load, args=(Config(),)).start()\n"],
+)
+def test_a_refusal_cannot_be_swallowed(swallow, script, pilotage):
+    text = APP + "from parsl.config import Config\nfrom threading import Thread as T\n" + swallow + "print('on')\n"
+    done = pilotage("run", script(text), "--site", "threads")
+    assert done.returncode == 2
+    assert "--override" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_forked_child_leaves_parsl_alone(script, pilotage):
+    text = APP + (
+        "parsl.load()\nfirst = pid().result()\npid_ = os.fork()\nif pid_ == 0:\n    raise SystemExit(0)\n"
+        "os.waitpid(pid_, 0)\nprint(pid().result() != os.getpid())\n"
+    )
+    done = pilotage("run", script(text), "--site", "laptop")
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+def test_a_script_deals_with_its_own_configs_troubles(script, pilotage):
+    text = APP + (
+        "from parsl.config import Config\ntry:\n    parsl.load(Config(run_dir='/proc/nope'))\n"
+        "except OSError:\n    parsl.load(Config())\n"
+    )
+    done = pilotage("run", script(text + WHERE))
+    assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_termination_ends_the_workers(number, script, pilotage):
+    """The fixture fails when a process is left."""
+    text = APP + (
+        "@python_app\ndef long(): import time; time.sleep(60)\n"
+        "parsl.load()\npid().result()\nx = long()\nprint('ready', flush=True)\nx.result()\n"
+    )
+    argv = [PROGRAM, "run", script(text), "--site", "laptop"]
+    with subprocess.Popen(argv, env=pilotage.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(30) == -number
+
+
+def test_a_config_file_sees_its_siblings_and_needs_no_path(script, pilotage, tmp_path):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "beside.py").write_text("LABEL = 'beside'\n")
+    (folder / "c.py").write_text(
+        "from beside import LABEL\nfrom parsl.config import Config\n"
+        "from parsl.executors import HighThroughputExecutor\n"
+        "config = Config([HighThroughputExecutor(LABEL, address='127.0.0.1')], strategy_period=0.1)\n"
+    )
+    text = APP + "with parsl.load():\n    " + WHERE
+    done = pilotage("run", script(text), "--site", str(folder / "c.py"), env={"PATH": "/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (0, "elsewhere\n"), done.stderr
 
 
 def test_the_run_folder_is_private(script, pilotage, private_home):

@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 
+import psutil
 import pytest
 
 
@@ -127,6 +128,44 @@ def test_ctrl_c_ends_a_run_with_workers(terminal):
     t.type("\x03")
     assert t.finish(60) == -signal.SIGINT
     assert "KeyboardInterrupt" in t.text()
+
+
+def test_ctrl_c_while_the_last_tasks_are_awaited(terminal):
+    t = terminal(
+        "import parsl, sys\nfrom parsl import python_app\n@python_app\ndef f():\n    import time; time.sleep(60)\n"
+        "parsl.load()\nf()\nprint('ready', flush=True)\nsys.exit(0)\n",
+        "--site",
+        "laptop",
+    )
+    t.wait_for("ready")
+    t.wait_for("1 launched")
+    t.type("\x03")
+    assert t.finish(60) == -signal.SIGINT
+    assert "KeyboardInterrupt" in t.text()
+    assert "pilotage/" not in t.text()
+
+
+def test_input_with_json(terminal):
+    t = terminal("print('hello', input('Name? '))\n", "--json")
+    t.wait_for("Name?")
+    t.type("Ada\r")
+    assert t.finish() == 0
+    assert "hello Ada" in t.text()
+
+
+def test_ctrl_z_stops_the_run_and_it_goes_on(terminal):
+    t = terminal("print('ready', flush=True)\nprint('got', input())\n")
+    t.wait_for("ready")
+    t.type("\x1a")
+    end = time.monotonic() + 20
+    while psutil.Process(t.process.pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert {p.status() for p in psutil.Process(t.process.pid).children()} == {psutil.STATUS_STOPPED}
+    t.process.send_signal(signal.SIGCONT)
+    t.type("on\r")
+    assert t.finish() == 0
+    assert "got on" in t.text()
 
 
 def test_a_live_line_and_a_summary(terminal):

@@ -6,9 +6,9 @@ import pytest
 
 from pilotage.errors import ExtendsError, SiteError, SiteFileError, SiteValueError, UnknownSiteError
 from pilotage.sites import overrides
-from pilotage.sites.catalogue import Catalogue
+from pilotage.sites.catalogue import BUILT_IN, Catalogue
 
-BUILT_IN = [
+NAMES = [
     *("aurora", "flux", "gridengine", "kind", "kubernetes", "laptop"),
     *("pbspro", "polaris", "slurm", "ssh-pool", "threads"),
 ]
@@ -19,7 +19,7 @@ def resolve(name, *assignments):
 
 
 def test_the_built_in_sites(project):
-    assert Catalogue.load().names() == BUILT_IN
+    assert Catalogue.load().names() == NAMES
 
 
 def test_precedence_and_origin_of_each_value(project, private_home, user_file):
@@ -37,7 +37,7 @@ def test_precedence_and_origin_of_each_value(project, private_home, user_file):
     assert str(resolved.origin("account")) == f"{user}:2"
     assert str(resolved.origin("walltime")) == f"{own}:2"
     assert str(resolved.origin("launcher", "debug")) == f"{own}:4"
-    assert str(resolved.origin("launcher", "class")).startswith("built-in:")
+    assert str(resolved.origin("launcher", "class")).startswith(f"{BUILT_IN}:")
     assert str(resolved.origin("max_blocks")) == "--set"
     assert str(resolved.origin("parallelism")) == "default"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from pilotage import paths
 from pilotage.assembly.detection import Found, Machine, detect, site_table
-from pilotage.errors import SiteFileError, UsageError, did_you_mean
+from pilotage.errors import SiteFileError, StorageError, UsageError, did_you_mean
 from pilotage.hosts.base import Host
 from pilotage.schedulers.base import Queue
 from pilotage.sites.catalogue import Catalogue, Layer
@@ -60,9 +61,14 @@ def add_site(
     sites.add(name, table)
     text = tomlkit.dumps(document)
     _check(name, path, text)
-    paths.private_folder(path.parent)
-    with paths.storage(path):
-        paths.write_atomically(path, text)
+    if not project:
+        paths.private_folder(path.parent)
+    try:
+        # A project's file is the project's, one in the home folder nobody else's; a file that is there keeps its mode.
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else (0o644 if project else 0o600)
+        paths.write_atomically(path, text, mode)
+    except OSError as error:
+        raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from error
     alone = tomlkit.document()
     alone.add("site", tomlkit.table(is_super_table=True).add(name, table))
     return path, tomlkit.dumps(alone).strip()

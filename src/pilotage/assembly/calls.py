@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import typeguard
+
 from pilotage.errors import ParslArgumentError, PilotageError, did_you_mean
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.plan import Call
@@ -38,12 +40,15 @@ def make(call: Call, resolved: Resolved | None, *, check_only: bool = False) -> 
         return constructor(**arguments)
     except PilotageError:
         raise
-    except Exception as error:  # whatever a constructor of Parsl or of a centre raises is about its arguments
+    except (TypeError, ValueError, typeguard.TypeCheckError) as error:
         raise ParslArgumentError(
             f"{call.name} refuses its arguments: {_first_line(error)}",
             where=_place(call, resolved, _named_in(str(error), call)),
             hint=f"the arguments are those of {call.target}",
         ) from error
+    except Exception as error:  # a constructor that asks the world around it, such as for a kubeconfig
+        message = f"{call.name} cannot be made here: {type(error).__name__}: {_first_line(error)}"
+        raise ParslArgumentError(message, where=_place(call, resolved, None)) from error
 
 
 def prepared(call: Call, resolved: Resolved | None) -> Call:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotage import paths, system
 from pilotage.assembly.calls import make
-from pilotage.errors import LabelError, SiteValueError, UnsupportedError, UsageError
+from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, UnsupportedError, UsageError
 from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
+from pilotage.sites.merge import Table
 from pilotage.sites.models import BlockSite, KubernetesSite, LocalSite
 from pilotage.sites.plan import HTEX, Call, Machine, Plan, plan, provider_settings
 
@@ -34,8 +35,8 @@ OURS = {
 SiteChoice = str | Mapping[str, str] | None
 """A site's name or a config file's path, several under labels, or None for the default site."""
 
-run_targets: Sequence[Target] | None = None
-"""In a driver of ``pilotage run``, the run's sites: what `config` and `load` without a site mean there."""
+run_config: Callable[[], Config] | None = None
+"""In a driver of ``pilotage run``, makes the run's config: what `config` and `load` without a site mean there."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def targets(
     Raises SiteError where a site is wrong and LabelError where a label is.
     """
     catalogue = catalogue or Catalogue.load()
-    chosen = dict(site) if isinstance(site, Mapping) else {"": site or catalogue.default_site}
-    if not chosen:
-        raise UsageError("no site is given")
+    chosen = dict(site) if isinstance(site, Mapping) else {"": catalogue.default_site if site is None else site}
+    if not chosen or "" in chosen.values():
+        raise UsageError("no site is given", hint=f"pilotage site list; the default is {catalogue.default_site!r}")
     unknown = site_overrides.labels(assignments) - {label or _label(name) for label, name in chosen.items()}
     if unknown:
         raise LabelError(f"--set names the label {sorted(unknown)[0]!r}, which this run does not have")
@@ -74,8 +75,41 @@ def targets(
             found.append(Target(label, file=Path(name).absolute()))
         else:
             tables = [*site_overrides.parse(assignments, label), *site_overrides.from_mapping(changes)]
-            found.append(Target(label, resolved=catalogue.resolve(name, tables)))
+            found.append(Target(label, resolved=_resolved(catalogue, name, tables, default=site is None)))
     return found
+
+
+def _resolved(catalogue: Catalogue, name: str, tables: Sequence[Table], *, default: bool) -> Resolved:
+    try:
+        return catalogue.resolve(name, tables)
+    except UnknownSiteError as error:
+        if default:
+            raise UnknownSiteError(error.message, where=catalogue.place_of_default, hint=error.hint) from error
+        raise
+
+
+def check_before_start(chosen: Sequence[Target]) -> None:
+    """Raise what would stop a run of ``chosen``, as far as it is known before the script has begun.
+
+    Parsl's constructors are only asked where a site passes something to them, since that imports Parsl.
+    """
+    from pilotage.assembly.validation import check_arguments
+
+    arguments: dict[str, Any] = {}
+    set_by: dict[str, Resolved] = {}
+    for target in chosen:
+        if target.resolved is None:
+            if target.file is not None and not target.file.is_file():
+                from pilotage.assembly.files import missing
+
+                raise missing(target.file)
+            continue
+        refuse_if_unready(target.resolved)
+        planned = plan(target.resolved, target.label, machine(target.resolved))
+        _merge_config(arguments, set_by, planned, target.resolved)
+        site = target.resolved.site
+        if site.config or site.executor or (isinstance(site, BlockSite) and (site.provider or site.launcher)):
+            check_arguments(target.resolved)
 
 
 def is_file(name: str) -> bool:
@@ -95,8 +129,8 @@ def config(site: SiteChoice = None, /, *, run_dir: str | None = None, **override
 
     Raises SiteError and its kin for a site that is wrong, StorageError for a run folder that cannot be made.
     """
-    if site is None and run_targets is not None and not overrides:
-        return config_of(run_targets, run_dir)
+    if site is None and run_config is not None and run_dir is None and not overrides:
+        return run_config()
     return config_of(targets(site, **overrides), run_dir)
 
 
@@ -217,7 +251,7 @@ def _require_kubernetes() -> None:
         importlib.import_module("kubernetes")
     except ImportError as error:
         raise MissingExtraError(
-            "Parsl's KubernetesProvider needs the package kubernetes", hint="pip install kubernetes"
+            "Parsl's KubernetesProvider needs the package kubernetes", hint="pip install 'pilotage[kubernetes]'"
         ) from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,10 +64,14 @@ def _ask(host: Host, name: str) -> Found:
 
 
 def _gpus(host: Host) -> int:
-    if not host.has("nvidia-smi"):
-        return 0
-    answer = host.run(["nvidia-smi", "-L"])
-    return sum(line.startswith("GPU ") for line in answer.stdout.splitlines()) if answer.ok else 0
+    # NVIDIA's and AMD's tools; Intel's are named by tile, which a count would not tell.
+    for argv, each in ((["nvidia-smi", "-L"], r"^GPU \d+"), (["rocm-smi", "--showid"], r"^GPU\[\d+\]")):
+        if host.has(argv[0]):
+            answer = host.run(argv)
+            found = set(re.findall(each, answer.stdout, re.MULTILINE)) if answer.ok else set()
+            if found:
+                return len(found)
+    return 0
 
 
 QUEUE_KEY = {"slurm": "partition", "pbspro": "queue", "gridengine": "queue", "flux": "queue"}

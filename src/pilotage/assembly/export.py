@@ -30,7 +30,7 @@ def export(resolved: Resolved) -> str:
             hint=f"pilotage site show {resolved.name} --script shows what it would start",
         )
     site = resolved.site
-    interface = site.interface if isinstance(site, BlockSite) else None
+    interface = site.interface if isinstance(site, BlockSite) and not site.address else None
     here = machine_for_rendering(resolved, None) if interface else machine(resolved)
     planned = plan(resolved, resolved.name, here)
     call = executor_call(planned, here.python)
@@ -59,16 +59,18 @@ def export(resolved: Resolved) -> str:
 def _head(resolved: Resolved) -> list[str]:
     missing = [f"- {text}" for text in _lost(resolved)]
     return [
-        '"""Parsl configuration, written by pilotage; it needs Parsl alone.',
-        "",
-        f"Site: {resolved.name}" + (f" ({resolved.site.description})" if resolved.site.description else ""),
-        f"Parsl: {metadata.version('parsl')}, Python: {sys.version_info.major}.{sys.version_info.minor}",
-        "",
-        "What pilotage does for this site and Parsl does not:",
-        "",
-        *missing,
-        '"""',
+        # Names and descriptions are anybody's text: in a comment of one line each they can do nothing.
+        f"# Parsl configuration of the site {_in_a_comment(resolved.name)}, written by pilotage; it needs Parsl alone.",
+        *([f"# {_in_a_comment(resolved.site.description)}"] if resolved.site.description else []),
+        f"# Parsl: {metadata.version('parsl')}, Python: {sys.version_info.major}.{sys.version_info.minor}",
+        "#",
+        "# What pilotage does for this site and Parsl does not:",
+        *(f"# {_in_a_comment(line)}" for line in missing),
     ]
+
+
+def _in_a_comment(text: str) -> str:
+    return " ".join(text.split()).encode("unicode_escape").decode()
 
 
 def _lost(resolved: Resolved) -> list[str]:

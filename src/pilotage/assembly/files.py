@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +22,47 @@ def config_from_file(path: Path) -> Config:
     from parsl.config import Config
 
     if not path.is_file():
-        raise SiteFileError(
-            "there is no such file",
-            where=str(path),
-            hint="a site's name has no slash and does not end in .py",
-        )
+        raise missing(path)
+    before = list(sys.path)
+    sys.path.insert(0, str(path.absolute().parent))  # as under `python FILE`: it may import what lies beside it
     try:
         # Not __main__: these files may end in a parsl.load() under the usual guard.
         names: dict[str, Any] = runpy.run_path(str(path), run_name="pilotage_config_file")
         found = names["fresh_config"]() if callable(names.get("fresh_config")) else names.get("config")
     except Exception as error:  # foreign code may raise anything; its own words are what helps
         raise SiteFileError(f"failed: {type(error).__name__}: {error}", where=_place(path, error)) from error
+    finally:
+        sys.path[:] = before
     if not isinstance(found, Config):
         raise SiteFileError(
             "it defines neither config (a parsl.config.Config) nor fresh_config()",
             where=str(path),
             hint="config = parsl.config.Config(executors=[...])",
         )
+    for executor in found.executors:
+        start_by_absolute_path(executor)
     return found
+
+
+def missing(path: Path) -> SiteFileError:
+    """Return the error for a config file that is not there."""
+    return SiteFileError(
+        "there is no such file", where=str(path), hint="a site's name has no slash and does not end in .py"
+    )
+
+
+def start_by_absolute_path(executor: ParslExecutor) -> None:
+    """Let an executor that starts Parsl's programs by PATH, its default, start those of this Python."""
+    from parsl.executors import HighThroughputExecutor
+    from parsl.executors.high_throughput.executor import DEFAULT_INTERCHANGE_LAUNCH_CMD, DEFAULT_LAUNCH_CMD
+
+    from pilotage.engine.commands import interchange_command, worker_command
+
+    if isinstance(executor, HighThroughputExecutor):
+        if executor.launch_cmd == DEFAULT_LAUNCH_CMD:
+            executor.launch_cmd = worker_command(sys.executable)
+        if executor.interchange_launch_cmd == DEFAULT_INTERCHANGE_LAUNCH_CMD:
+            executor.interchange_launch_cmd = interchange_command(sys.executable)
 
 
 def executor_from_file(path: Path, label: str) -> ParslExecutor:

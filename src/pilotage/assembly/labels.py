@@ -21,10 +21,10 @@ INTERNAL = "_parsl_internal"
 class Labels(dict[str, "ParslExecutor"]):
     """The executors of a DataFlowKernel by label, answering for labels that are not there."""
 
-    def __init__(self, executors: dict[str, ParslExecutor], say: Callable[[str], None]) -> None:
+    def __init__(self, executors: dict[str, ParslExecutor], say: Callable[[str], None], said: set[str]) -> None:
         super().__init__(executors)
         self._say = say
-        self._said: set[str] = set()
+        self._said = said
 
     def __missing__(self, label: str) -> ParslExecutor:
         own = [known for known in self if known != INTERNAL]
@@ -40,15 +40,18 @@ class Labels(dict[str, "ParslExecutor"]):
         )
 
 
-def redirect_labels(dfk: DataFlowKernel, say: Callable[[str], None] | None = None) -> None:
+def redirect_labels(
+    dfk: DataFlowKernel, say: Callable[[str], None] | None = None, said: set[str] | None = None
+) -> None:
     """Let unknown executor labels of ``dfk`` go to its only site; ``say`` hears of each label once.
 
-    Without ``say`` the message goes to the log of pilotage.
+    ``said`` holds the labels that were told already, for runs with several kernels. Without ``say`` the message goes
+    to the log of pilotage.
     """
     import logging
 
     logger = logging.getLogger("pilotage")
-    dfk.executors = Labels(dfk.executors, say or logger.warning)
+    dfk.executors = Labels(dfk.executors, say or logger.warning, set() if said is None else said)
     original = dfk.submit
 
     def submit(func: Callable[..., Any], app_args: Any, executors: Any, *rest: Any, **more: Any) -> Any:

@@ -1,7 +1,7 @@
 """What a site would start, as text: nothing is asked, written or run.
 
 Values that only a run knows appear as named placeholders: ``@run_dir@``, ``@job_name@``, ``@block_id@``,
-``@address@`` and ``@worker_port@``.
+``@address@``, ``@worker_port@``, ``@cwd@`` and ``@script_dir@``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, ParslSite
-from pilotage.sites.plan import HTEX, Call, Machine, launcher, provider_settings
+from pilotage.sites.plan import Call, Machine, launcher, provider_settings
 
-PLACEHOLDERS = ("@run_dir@", "@job_name@", "@block_id@", "@address@", "@worker_port@")
+PLACEHOLDERS = ("@run_dir@", "@job_name@", "@block_id@", "@address@", "@worker_port@", "@cwd@", "@script_dir@")
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,3 @@ def _as_renderable(resolved: Resolved) -> Resolved:
     shared = {name: getattr(site, name) for name in BlockSite.model_fields if name in type(site).model_fields}
     shared |= {"scheduler": "parsl", "provider": {"class": "LocalProvider"}, "launcher": {}}
     return replace(resolved, site=ParslSite.model_construct(**shared))
-
-
-__all__ = ["HTEX", "PLACEHOLDERS", "Rendering", "render", "worker_command"]

@@ -8,10 +8,11 @@ from typing import Any
 
 from pilotage.assembly.calls import check, find, make
 from pilotage.assembly.configs import executor_call
-from pilotage.assembly.rendering import machine_for_rendering, render
+from pilotage.assembly.rendering import machine_for_rendering, render, worker_command
 from pilotage.errors import PilotageError
 from pilotage.sites import overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
+from pilotage.sites.models import BlockSite
 from pilotage.sites.plan import Call, plan
 
 
@@ -63,6 +64,9 @@ def check_arguments(resolved: Resolved) -> str | None:
             wrapped = call.arguments.get("launcher")
             if isinstance(wrapped, Call):
                 make(wrapped, resolved)
+    site = resolved.site
+    if isinstance(site, BlockSite) and site.uses_blocks:
+        worker_command(resolved, site)  # makes the executor, which asks nothing
     config = Call("parsl.config.Config", planned.config, {key: ("config", key) for key in planned.config_keys})
     make(config, resolved)
     return None

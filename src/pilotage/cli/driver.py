@@ -12,4 +12,4 @@ from pilotage.runs.driver import drive
 
 def main() -> None:
     """Run the script of the run whose folder is the only argument; exits with the script's code."""
-    drive(RunFolder(Path(sys.argv[1])), Output())
+    drive(RunFolder(Path(sys.argv[1])), lambda quiet: Output(quiet=quiet))

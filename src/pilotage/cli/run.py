@@ -34,7 +34,7 @@ def run(
 
     parsl.load() without a config gets the site's. What comes after -- goes to the script.
     """
-    from pilotage.assembly.configs import is_file, targets
+    from pilotage.assembly.configs import check_before_start, is_file, targets
     from pilotage.runs.choice import site_choice
     from pilotage.runs.order import Order
     from pilotage.runs.run import run as run_order
@@ -50,12 +50,14 @@ def run(
     for warning in catalogue.warnings:
         output.warn(warning)
     chosen = targets(site_choice(sites, is_file), assignments, catalogue)
+    check_before_start(chosen)
     order = Order(
         script=path,
         arguments=arguments,
         targets=chosen,
         site_given=bool(sites),
         override=override,
+        quiet=output.quiet,
         debug=output.debug,
     )
     record = run_order(order, script, output, live=not output.quiet, keep_stdout=output.as_json)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers import LocalProvider as ParslLocalProvider
 from parsl.providers.errors import ScriptPathError
@@ -19,6 +20,10 @@ from pilotage.schedulers.base import Block
 
 # The exit code goes to a file because Parsl's status reads it there.
 RUNNER = 'bash "$0" >"$0.out" 2>"$0.err"; echo $? >"$0.ec.part"; mv "$0.ec.part" "$0.ec"'
+
+
+PATIENCE = 3.0
+"""Seconds that a block has between SIGTERM and SIGKILL."""
 
 
 class LocalProvider(ParslLocalProvider):
@@ -66,12 +71,14 @@ class LocalProvider(ParslLocalProvider):
     def cancel(self, job_ids: Sequence[object]) -> list[bool]:
         """End the blocks with their process groups; True for each, as Parsl's own."""
         for job in job_ids:
-            resource = self.resources[job]
-            resource["cancelled"] = True
-            try:
-                os.killpg(resource["process"].pid, signal.SIGTERM)
-            except ProcessLookupError:  # it has ended by itself
-                continue
+            self.resources[job]["cancelled"] = True
+        groups = [self.resources[job]["process"] for job in job_ids]
+        for number, patience in ((signal.SIGTERM, PATIENCE), (signal.SIGKILL, 0.0)):
+            groups = [process for process in groups if _signal_group(process, number)]
+            end = time.monotonic() + patience
+            while groups and time.monotonic() < end:
+                time.sleep(0.02)
+                groups = [process for process in groups if _signal_group(process, 0)]
         return [True] * len(job_ids)
 
     def _write(self, path: Path, command: str) -> None:
@@ -89,3 +96,18 @@ class LocalProvider(ParslLocalProvider):
             Path(f"{path}.ec").write_text("-")
         except OSError as error:
             raise ScriptPathError(str(path), error) from error
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a block's process group; return whether there is anything left of it.
+
+    Once the leader has ended and been waited for, its number may be another process's. As long as the group has
+    members it is nobody's, so a process of that number means that the group is gone.
+    """
+    if process.poll() is not None and psutil.pid_exists(process.pid):
+        return False
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -15,6 +15,8 @@ def site_choice(given: Sequence[str], is_file: Callable[[str], bool]) -> str | d
     if not given:
         return None
     pairs = [_pair(text, is_file) for text in given]
+    if "" in given:
+        raise LabelError("--site names no site", hint="an unset variable? pilotage site list shows all sites")
     if len(pairs) == 1 and not pairs[0][0]:
         return pairs[0][1]
     chosen: dict[str, str] = {}

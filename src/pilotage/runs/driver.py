@@ -6,14 +6,15 @@ own choice first on the import path before the script's.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
 import sys
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pilotage.errors import PilotageError
 from pilotage.paths import RunFolder, write_json
@@ -22,7 +23,10 @@ from pilotage.runs.talk import Talk
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
 
-BOOTSTRAP = "import sys; sys.path.pop(0); from pilotage.cli.driver import main; main()"
+    from pilotage.runs.order import Order
+
+# Under -P or PYTHONSAFEPATH Python has put no folder of its own choice first.
+BOOTSTRAP = "import sys; sys.flags.safe_path or sys.path.pop(0); from pilotage.cli.driver import main; main()"
 PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -32,13 +36,13 @@ def command(folder: RunFolder) -> list[str]:
     return [sys.executable, *flags, "-c", BOOTSTRAP, str(folder.path)]
 
 
-def drive(folder: RunFolder, talk: Talk) -> None:
+def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     """Run the script of the run in ``folder``; exits with the script's code.
 
     Parameters
     ----------
     folder: the run's folder, which holds the order.
-    talk: where messages for people go.
+    talk_of: returns where messages for people go, given whether they are to be kept back.
     """
     # Heavy imports come after the bootstrap has cleaned the import path.
     from pilotage.runs.hooks import Hooks
@@ -46,37 +50,120 @@ def drive(folder: RunFolder, talk: Talk) -> None:
     from pilotage.runs.progress import Progress
 
     order = Order.read(folder)
+    talk = talk_of(order.quiet)
     progress = Progress(folder)
+
+    def started(kernel: DataFlowKernel) -> None:
+        progress.watch(kernel)
+        _unwind_on_termination()
+
     hooks = Hooks(
         order,
         folder,
-        started=progress.watch,
+        started=started,
         report=lambda error: _report(talk, folder, error),
         say=lambda message: talk.say(f"pilotage: {message}"),
     )
     hooks.install()
+    driver = os.getpid()
     module = _main_module(order.script, order.arguments)
-    try:
-        code = _run(module, order.script)
-    except SystemExit:
-        _finish(hooks.kernels, wait=True, talk=talk)
-        progress.stop()
-        raise
-    except BaseException as error:
-        _show(error, keep_frames=order.debug)
-        _finish(hooks.kernels, wait=False, talk=talk)
-        progress.stop()
-        _exit_as_python(error)
-    else:
+    outcome = _outcome(lambda: _run(module, order.script))
+    if os.getpid() != driver:  # a child that the script forked: what Parsl has started is not its own
+        _leave(outcome, order, talk)
+    graceful = True
+    if outcome is not None and not isinstance(outcome, SystemExit):
+        graceful = False
+        outcome = _shown(outcome, order, talk)
+    interrupted = _outcome(lambda: _finish(hooks.kernels, wait=graceful, talk=talk))
+    if interrupted is not None:  # Ctrl-C or a signal while tasks were awaited
+        outcome = _shown(interrupted, order, talk)
+        _outcome(lambda: _finish(hooks.kernels, wait=False, talk=talk))
+    progress.stop()
+    if hooks.stopped is not None:
+        outcome = SystemExit(hooks.stopped.exit_code)
+    _exit(outcome)
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP, raised in the script so that it unwinds and its workers can be ended.
+
+    Parameters
+    ----------
+    number: the signal's.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _unwind_on_termination() -> None:
+    """Let SIGTERM and SIGHUP unwind the script, where it has not said itself what they do."""
+
+    def unwind(number: int, frame: types.FrameType | None) -> None:  # noqa: ARG001  a handler's signature
+        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
+        raise Terminated(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
         try:
-            _finish(hooks.kernels, wait=True, talk=talk)
-        except KeyboardInterrupt as error:
-            _show(error, keep_frames=order.debug)
-            _finish(hooks.kernels, wait=False, talk=talk)
-            progress.stop()
-            _exit_as_python(error)
-        progress.stop()
-        sys.exit(code)
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, unwind)
+        except ValueError:  # Parsl was loaded in a thread, and only the main one sets handlers
+            return
+
+
+def _outcome(call: Callable[[], None]) -> BaseException | None:
+    """Return what ``call`` raised, or None."""
+    try:
+        call()
+    except BaseException as error:  # whatever ends a script is this process's to report
+        return error
+    return None
+
+
+def _leave(outcome: BaseException | None, order: Order, talk: Talk) -> NoReturn:
+    """End a child that the script forked: its exit handlers run, but Parsl's sockets are the driver's to close.
+
+    Closing them here would wait for threads that a forked child does not have.
+    """
+    if outcome is not None and not isinstance(outcome, SystemExit):
+        outcome = _shown(outcome, order, talk)
+    code = outcome.code if isinstance(outcome, SystemExit) else int(outcome is not None)
+    if not isinstance(code, (int, type(None))):
+        sys.stderr.write(f"{code}\n")
+        code = 1
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit((code or 0) & 0xFF)
+
+
+def _exit(outcome: BaseException | None) -> None:
+    """End this process as Python would have ended the script."""
+    if isinstance(outcome, SystemExit):
+        raise outcome
+    if outcome is None:
+        sys.exit(0)
+    if isinstance(outcome, (KeyboardInterrupt, Terminated)):
+        number = outcome.number if isinstance(outcome, Terminated) else signal.SIGINT
+        # Python dies by the signal, so that a shell loop around it stops too.
+        sys.stdout.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    sys.exit(1)
+
+
+def _shown(error: BaseException, order: Order, talk: Talk) -> BaseException:
+    """Report what ended the script as Python does, or as ours where it is; return what the process ends with."""
+    if isinstance(error, Terminated):
+        return error
+    if isinstance(error, PilotageError) and not order.debug:
+        talk.error(error)
+        return SystemExit(error.exit_code)
+    traceback = error.__traceback__ if order.debug else without_our_frames(error.__traceback__)
+    # The script may have a hook of its own.
+    sys.excepthook(type(error), error.with_traceback(traceback), traceback)
+    return error
 
 
 def _main_module(script: Path, arguments: Sequence[str]) -> types.ModuleType:
@@ -99,21 +186,14 @@ def _main_module(script: Path, arguments: Sequence[str]) -> types.ModuleType:
         }
     )
     sys.argv = [os.environ.pop("PILOTAGE_SCRIPT_AS_GIVEN", str(script)), *arguments]
-    sys.path.insert(0, str(script.resolve().parent))
+    if not sys.flags.safe_path:
+        sys.path.insert(0, str(script.resolve().parent))
     return module
 
 
-def _run(module: types.ModuleType, script: Path) -> int:
+def _run(module: types.ModuleType, script: Path) -> None:
     code = compile(script.read_bytes(), str(script), "exec", dont_inherit=True)
     exec(code, module.__dict__)  # noqa: S102  running the user's script is what this process is for
-    return 0
-
-
-def _show(error: BaseException, *, keep_frames: bool) -> None:
-    """Report an uncaught exception as Python does, through the script's own excepthook if it has set one."""
-    traceback = error.__traceback__ if keep_frames else without_our_frames(error.__traceback__)
-    # An exception of ours that reaches the top is a message for people, like any other of our errors.
-    sys.excepthook(type(error), error.with_traceback(traceback), traceback)
 
 
 def without_our_frames(traceback: types.TracebackType | None) -> types.TracebackType | None:
@@ -142,15 +222,6 @@ def _finish(kernels: Sequence[DataFlowKernel], *, wait: bool, talk: Talk) -> Non
         except Exception as error:  # Parsl's own clean-up may fail in many ways, and the script's result stands
             talk.warn(f"ending Parsl's workers failed: {type(error).__name__}: {error}")
         kernel.cleaned_by_pilotage = True  # type: ignore[attr-defined]
-
-
-def _exit_as_python(error: BaseException) -> None:
-    if isinstance(error, KeyboardInterrupt):
-        # Python dies by the signal, so that a shell loop around it stops too.
-        sys.stdout.flush()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    sys.exit(1)
 
 
 def _report(talk: Talk, folder: RunFolder, error: PilotageError) -> None:

@@ -26,12 +26,7 @@ if TYPE_CHECKING:
     from parsl.config import Config
     from parsl.dataflow.dflow import DataFlowKernel
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-class Stop(SystemExit):
-    """Ends the script for a reason of ours that has been reported. A SystemExit, so that no handler of the
-    script's for ordinary exceptions swallows it."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Hooks:
@@ -61,6 +56,9 @@ class Hooks:
         self._started = started
         self._report = report
         self._say = say
+        self.stopped: PilotageError | None = None
+        """Why the script was stopped, for good: a script may catch what stops it."""
+        self._said: set[str] = set()
         self._ours: set[int] = set()
         self._kept: list[Any] = []  # ids are compared, so what they belong to must stay
 
@@ -69,7 +67,7 @@ class Hooks:
         import parsl
         from parsl.dataflow import dflow
 
-        configs.run_targets = self.order.targets
+        configs.run_config = self._site_config
         original_load = dflow.DataFlowKernelLoader.load.__func__  # type: ignore[attr-defined]
         original_init = dflow.DataFlowKernel.__init__
 
@@ -111,7 +109,11 @@ class Hooks:
             self.stop(own_config_error(_place_in_script()))
 
     def _guarded(self, start: Callable[[], None], config: Config) -> None:
+        if id(config) not in self._ours:  # the script's own: it deals with what may happen
+            start()
+            return
         before, logging.raiseExceptions = logging.raiseExceptions, False  # a full disk is told once, below
+        handlers = set(logging.getLogger("parsl").handlers)
         try:
             start()
         except OSError as error:
@@ -124,21 +126,23 @@ class Hooks:
             raise
         finally:
             logging.raiseExceptions = before
-            for handler in logging.getLogger("parsl").handlers:
+            for handler in set(logging.getLogger("parsl").handlers) - handlers:
                 # Parsl's log may not be written to the end; that is no reason for a traceback at each task.
                 handler.handleError = _stay_quiet  # type: ignore[method-assign]
 
     def _adopt(self, kernel: DataFlowKernel, config: Config) -> None:
         if id(config) in self._ours:
-            redirect_labels(kernel, self._say)
+            redirect_labels(kernel, self._say, self._said)
         _make_cleanup_repeatable(kernel)
         self.kernels.append(kernel)
         self._started(kernel)
 
     def stop(self, error: PilotageError) -> Any:
         """Report ``error`` and end the script with its exit code."""
+        self.stopped = error
         self._report(error)
-        raise Stop(error.exit_code) from None
+        # No handler of the script's for ordinary exceptions swallows it, and in a thread it ends that without a word.
+        raise SystemExit(error.exit_code)
 
 
 def _make_cleanup_repeatable(kernel: DataFlowKernel) -> None:
@@ -177,7 +181,8 @@ def _end_interchanges(config: Config) -> None:
     for executor in config.executors:
         process = getattr(executor, "interchange_proc", None)
         if process is not None and process.poll() is None:
-            process.terminate()
+            process.kill()
+            process.wait()
 
 
 def _stay_quiet(record: logging.LogRecord) -> None:  # noqa: ARG001  a handler's signature

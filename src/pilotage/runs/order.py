@@ -22,7 +22,7 @@ class Order:
     """A script with its arguments and sites.
 
     ``site_given`` is whether the user named a site; ``override`` whether the site takes the place of a Config that
-    the script loads itself. ``debug`` leaves our frames in tracebacks.
+    the script loads itself. ``quiet`` keeps our messages back; ``debug`` leaves our frames in tracebacks.
     """
 
     script: Path
@@ -30,6 +30,7 @@ class Order:
     targets: Sequence[Target]
     site_given: bool = False
     override: bool = False
+    quiet: bool = False
     debug: bool = False
 
     @property
@@ -50,6 +51,7 @@ class Order:
             "targets": [_target_as_dict(target) for target in self.targets],
             "site_given": self.site_given,
             "override": self.override,
+            "quiet": self.quiet,
             "debug": self.debug,
         }
 
@@ -63,6 +65,7 @@ class Order:
             targets=[_target_from_dict(target) for target in value["targets"]],
             site_given=value["site_given"],
             override=value["override"],
+            quiet=value["quiet"],
             debug=value["debug"],
         )
 

@@ -102,4 +102,13 @@ def _dotted(node: ast.expr) -> str:
 
 def _gives_config(call: ast.Call) -> bool:
     given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg in (None, "config"))]
-    return any(not (isinstance(value, ast.Constant) and value.value is None) for value in given)
+    return any(not _is_none(value) and not _is_the_runs(value) for value in given)
+
+
+def _is_none(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is None
+
+
+def _is_the_runs(value: ast.expr) -> bool:
+    # pilotage.config() without a site is the run's own.
+    return isinstance(value, ast.Call) and _dotted(value.func).endswith("config") and not (value.args or value.keywords)

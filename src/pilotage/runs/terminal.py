@@ -26,6 +26,7 @@ from typing import Any
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 REFRESH = 0.2
 ERASE = b"\r\x1b[2K"
+SUSPEND = b"\x1a"  # Ctrl-Z
 
 
 def run(argv: Sequence[str], env: dict[str, str], status: Callable[[int], str] | None) -> int:
@@ -44,11 +45,12 @@ def run(argv: Sequence[str], env: dict[str, str], status: Callable[[int], str] |
 
 def run_with_stdout(argv: Sequence[str], env: dict[str, str], sink: Callable[[bytes], None]) -> int:
     """Run ``argv`` with its stdout given to ``sink``, piece by piece; return its exit code."""
-    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, process_group=0)
+    on_terminal = _has_terminal()
+    process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, process_group=None if on_terminal else 0)
     out = process.stdout
     if out is None:
         raise TypeError("stdout is a pipe")
-    with _forwarding(process), out:
+    with _forwarding(process, interrupts=not on_terminal), out:
         descriptor = out.fileno()
         while True:
             # Processes that the script left behind may hold the pipe open; its own end decides.
@@ -64,8 +66,7 @@ def run_with_stdout(argv: Sequence[str], env: dict[str, str], sink: Callable[[by
 
 
 def _run_plain(argv: Sequence[str], env: dict[str, str]) -> int:
-    # On a terminal the driver must be in the foreground's group to read from it, and hears Ctrl-C as we do.
-    on_terminal = any(os.isatty(number) for number in range(3))
+    on_terminal = _has_terminal()
     process = subprocess.Popen(argv, env=env, process_group=None if on_terminal else 0)
     with _forwarding(process, interrupts=not on_terminal):
         return process.wait()
@@ -96,6 +97,19 @@ class _forwarding:  # noqa: N801  used like a function
             signal.signal(number, handler)
 
 
+def _has_terminal() -> bool:
+    """Return whether the driver must stay in our process group: the foreground's may read a terminal, and hears its
+    Ctrl-C as we do."""
+    return any(_is_terminal(number) for number in range(3))
+
+
+def _is_terminal(number: int) -> bool:
+    try:
+        return os.isatty(number)
+    except OSError:  # closed
+        return False
+
+
 def _is_foreground_terminal() -> bool:
     """Return whether a status line can be drawn: stderr is a terminal and we are in its foreground."""
     try:
@@ -119,14 +133,16 @@ class _Proxy:
         self._drawn = False
         self._next_draw = time.monotonic() + REFRESH
         self._master = -1
-        self._stdin_open = os.isatty(0)
+        self._stdin_open = _is_terminal(0)
+        self._process: subprocess.Popen[bytes]
+        self._before: list[Any] | None = None
 
     def run(self) -> int:
         self._master, slave = pty.openpty()
         self._copy_size(slave)
         if self._stdin_open:
             termios.tcsetattr(slave, termios.TCSANOW, termios.tcgetattr(0))
-        streams: list[Any] = [slave if os.isatty(number) else None for number in range(3)]
+        streams: list[Any] = [slave if _is_terminal(number) else None for number in range(3)]
         try:
             process = subprocess.Popen(
                 self._argv,
@@ -139,11 +155,12 @@ class _Proxy:
             )
         finally:
             os.close(slave)
-        before = termios.tcgetattr(0) if self._stdin_open else None
+        self._process = process
+        before = self._before = termios.tcgetattr(0) if self._stdin_open else None
         resized = signal.signal(signal.SIGWINCH, lambda *_: self._copy_size(self._master))
         try:
             if before is not None:
-                tty.setraw(0)
+                tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead stays
             with _forwarding(process):
                 return self._pass_through(process)
         finally:
@@ -178,10 +195,24 @@ class _Proxy:
 
     def _pass_input(self) -> None:
         typed = os.read(0, 4096)
+        suspended = SUSPEND in typed and termios.tcgetattr(self._master)[3] & termios.ISIG
+        if suspended:
+            self._suspend()
+            typed = typed.replace(SUSPEND, b"")
         if typed:
             os.write(self._master, typed)
-        else:
+        elif not suspended:
             self._stdin_open = False
+
+    def _suspend(self) -> None:
+        """Stop the driver's session and ourselves, as Ctrl-Z would; go on together."""
+        self._erase()
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        if self._before is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        tty.setraw(0, termios.TCSADRAIN)
+        os.killpg(self._process.pid, signal.SIGCONT)
 
     def _pass_output(self) -> bool:
         try:
@@ -192,14 +223,14 @@ class _Proxy:
             piece = b""
         if piece:
             self._erase()
-            _write_all(2 if not os.isatty(1) else 1, piece)
+            _write_all(1 if _is_terminal(1) else 2, piece)
             self._at_line_start = piece.endswith(b"\n")
         return bool(piece)
 
     def _draw_if_due(self) -> None:
         if self._at_line_start and time.monotonic() >= self._next_draw:
             self._next_draw = time.monotonic() + REFRESH
-            text = self._status(os.get_terminal_size(2).columns)
+            text = self._status(os.get_terminal_size(2).columns or 80)
             if text:
                 _write_all(2, ERASE + text.encode())
                 self._drawn = True
@@ -228,6 +259,7 @@ def die_as(code: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(-code, signal.SIG_DFL)
+    if -code not in (signal.SIGKILL, signal.SIGSTOP):  # which nobody can handle
+        signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
     sys.exit(128 - code)  # a signal that does not end us

@@ -12,12 +12,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pilotage import paths
-from pilotage.errors import ExtendsError, SiteFileError, SiteValueError, UnknownSiteError, did_you_mean
+from pilotage.errors import ExtendsError, SiteFileError, SiteValueError, UnknownSiteError, UsageError, did_you_mean
 from pilotage.sites.lines import key_lines
 from pilotage.sites.merge import Origin, Table
 from pilotage.sites.models import Site
@@ -25,6 +25,7 @@ from pilotage.sites.validation import validated
 
 TOP_LEVEL = ("site", "default_site")
 ENTRY_POINTS = "pilotage.sites"
+BUILT_IN = Path(__file__).with_name("builtin.toml")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,12 @@ class Catalogue:
         return sorted({name for layer in self.layers for name in layer.data.get("site", {})})
 
     @property
+    def place_of_default(self) -> str | None:
+        """Where ``default_site`` was written, or None."""
+        chosen = [layer.origin(("default_site",)) for layer in self.layers if "default_site" in layer.data]
+        return f"{chosen[-1]}: default_site" if chosen else None
+
+    @property
     def default_site(self) -> str:
         """The site that is used when none is named."""
         chosen = [layer.data["default_site"] for layer in self.layers if "default_site" in layer.data]
@@ -161,13 +168,17 @@ class Catalogue:
         """
         table = self._extended(name, ())
         for override in overrides:
+            if "extends" in override.data:
+                where = str(override.origin(("extends",)))
+                raise UsageError("extends cannot be set from outside", where=where, hint="name the other site instead")
             table = table.under(override)
         table = table.without("extends")
         return Resolved(name, validated(name, table), table)
 
     def source(self, name: str) -> str:
         """Return the source of highest precedence that has the site ``name``."""
-        return next(layer.source for layer in reversed(self.layers) if name in layer.data.get("site", {}))
+        found = next(layer.source for layer in reversed(self.layers) if name in layer.data.get("site", {}))
+        return "built-in" if found == str(BUILT_IN) else found
 
     def _table(self, name: str) -> Table:
         table = Table()
@@ -208,8 +219,7 @@ class Catalogue:
 
 
 def _builtin() -> Layer:
-    text = resources.files("pilotage.sites").joinpath("builtin.toml").read_text(encoding="utf-8")
-    return Layer.parse("built-in", text)
+    return Layer.parse(str(BUILT_IN), BUILT_IN.read_text(encoding="utf-8"))
 
 
 def _entry_points() -> list[Layer]:

@@ -22,7 +22,7 @@ def key_lines(text: str) -> dict[Path, int]:
     lines: dict[Path, int] = {}
     header: Path = ()
     start, pending = 0, ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() knows more ends than TOML
         if not pending:
             if not line.strip() or line.lstrip().startswith("#"):
                 continue

@@ -71,6 +71,11 @@ def nested(path: Path, value: Any) -> dict[str, Any]:
     return result
 
 
+def _another_class(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    # The arguments of one launcher or provider mean nothing to another.
+    return "class" in above and "class" in below and above["class"] != below["class"]
+
+
 def _copy(value: Any) -> Any:
     return {key: _copy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
@@ -84,7 +89,7 @@ def _merge(
 ) -> None:
     for key, value in over.items():
         path = (*prefix, key)
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict):
+        if isinstance(value, Mapping) and isinstance(data.get(key), dict) and not _another_class(data[key], value):
             _merge(data[key], value, origins, over_origins, path)
             continue
         for old in [known for known in origins if known[: len(path)] == path]:

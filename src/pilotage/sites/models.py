@@ -86,7 +86,7 @@ class BlockSite(Site):
     address: str | None = None
     """IP address at which workers reach the driver (a literal, not a name)."""
     interface: Line | None = None
-    """Network interface of the driver's machine whose address the workers use, such as ``bond0``."""
+    """Network interface of the driver's machine whose address the workers use; ``address`` wins."""
     max_workers_per_node: int | None = Field(None, ge=1)
     """Workers on one node at most."""
     cores_per_worker: float = Field(1.0, gt=0)
@@ -136,8 +136,6 @@ class BlockSite(Site):
             raise ValueError(f"min_blocks ({self.min_blocks}) is more than max_blocks ({self.max_blocks})")
         if self.init_blocks > self.max_blocks:
             raise ValueError(f"init_blocks ({self.init_blocks}) is more than max_blocks ({self.max_blocks})")
-        if self.address is not None and self.interface is not None:
-            raise ValueError("address and interface are both given; one of them decides where workers connect")
         self._check_affinity_list()
         return self
 
@@ -156,6 +154,8 @@ class LocalSite(BlockSite):
     """This machine: worker processes, or threads of the driver."""
 
     scheduler: Literal["local"]
+    min_blocks: int = Field(1, ge=0)
+    """Blocks kept while idle."""
     kind: Literal["processes", "threads"] = "processes"
     """``processes`` (HighThroughputExecutor) or ``threads`` (ThreadPoolExecutor)."""
     max_threads: int | None = Field(None, ge=1)

@@ -119,6 +119,8 @@ PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
     ),
 }
 DEFAULT_LAUNCHERS: dict[type[BlockSite], str] = {LocalSite: "SimpleLauncher"}
+OURS_ALONE = {"executors", "run_dir"}
+"""Arguments of ``parsl.Config`` that no site can give."""
 EXECUTOR_FIELDS = (
     "max_workers_per_node",
     "cores_per_worker",
@@ -147,6 +149,9 @@ def plan(resolved: Resolved, label: str, machine: Machine) -> Plan:
         "exit_mode": "wait",
         "usage_tracking": 0,
     }
+    for key in sorted(OURS_ALONE & set(site.config)):
+        where = resolved.place("config", key)
+        raise SiteValueError(f"{key!r} is made for each run", where=where, hint="leave it out of the site")
     config.update(site.config)
     return Plan(executor, config, {key: ("config", key) for key in site.config})
 

@@ -19,10 +19,18 @@ from typing import Any
 
 from cloudpickle import cloudpickle as internals
 
+NEEDED_AT_ONCE = ("__module__", "__slots__", "__orig_bases__")
+MADE_BY_CLASS_STATEMENT = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+
 # On a worker: what came from the driver. A class with its number in cloudpickle's book, a function with its place.
 received_classes: weakref.WeakKeyDictionary[type, str] = weakref.WeakKeyDictionary()
 received_functions: weakref.WeakKeyDictionary[types.FunctionType, tuple[str, str]] = weakref.WeakKeyDictionary()
 _complete: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def is_made(kind: type) -> bool:
+    """Return whether a class was made at run time, by a class statement or an extension; others cannot be changed."""
+    return bool(kind.__flags__ & MADE_BY_CLASS_STATEMENT)
 
 
 def receive_class(number: str, *arguments: Any) -> type:
@@ -33,7 +41,7 @@ def receive_class(number: str, *arguments: Any) -> type:
 
 
 def make_class(
-    number: str, metaclass: Any, name: str, bases: tuple[Any, ...], namespace: dict[str, Any], members: Any
+    number: str, metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any], members: Any
 ) -> type:
     """Return an empty class to be filled by `fill_class`, or the one that is here under the same number.
 
@@ -41,44 +49,40 @@ def make_class(
     ----------
     number: the class's in cloudpickle's book.
     metaclass: its metaclass.
-    name, bases: what the class statement said.
-    namespace: what has to be there when it is made.
+    name, bases: its name and base classes.
+    body: the attributes that have to be there when it is made.
     members: of an enum, its members' data by name; else None.
     """
     known = internals._DYNAMIC_CLASS_TRACKER_BY_ID.get(number)
     if known is not None:
         return known  # type: ignore[no-any-return]
     if members is not None:
-        made = _make_enum(metaclass, name, bases, namespace, members)
+        made = _make_enum(metaclass, name, bases, body, members)
     else:
-        made = _make_class(metaclass, name, bases, {sys.intern(key): value for key, value in namespace.items()})
+        made = _make_class(metaclass, name, bases, body)
     tracked: type = internals._lookup_class_or_track(number, made)
     return tracked
 
 
-def _make_class(metaclass: Any, name: str, bases: tuple[Any, ...], namespace: dict[str, Any]) -> type:
+def _make_class(metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
     with _without_hooks(bases, received_classes):
         if metaclass not in received_classes:
             try:
-                return types.new_class(name, bases, {"metaclass": metaclass}, lambda ns: ns.update(namespace))
+                return types.new_class(name, bases, {"metaclass": metaclass}, lambda namespace: namespace.update(body))
             except Exception:  # noqa: S110  a library's hook, which misses what the script gave it
                 pass
-    resolved = types.resolve_bases(bases)
-    if resolved is not bases:
-        namespace = {**namespace, "__orig_bases__": bases}
     plain = abc.ABCMeta if issubclass(metaclass, abc.ABCMeta) else type
-    with _without_hooks(resolved, None):
-        made: type = plain.__new__(metaclass, name, resolved, namespace)
+    with _without_hooks(bases, None):
+        made: type = plain.__new__(metaclass, name, bases, body)
         return made
 
 
 @contextlib.contextmanager
-def _without_hooks(bases: tuple[Any, ...], only: Mapping[type, str] | None) -> Iterator[None]:
+def _without_hooks(bases: tuple[type, ...], only: Mapping[type, str] | None) -> Iterator[None]:
     """Take ``__init_subclass__`` away from all bases written in Python, or from those in ``only``."""
     hooks = []
-    for kind in {kind for base in types.resolve_bases(bases) for kind in base.__mro__}:
-        fixed = kind.__module__ in ("builtins", "typing")
-        if not fixed and "__init_subclass__" in vars(kind) and (only is None or kind in only):
+    for kind in {kind for base in bases for kind in base.__mro__}:
+        if is_made(kind) and "__init_subclass__" in vars(kind) and (only is None or kind in only):
             hooks.append((kind, vars(kind)["__init_subclass__"]))
             type.__delattr__(kind, "__init_subclass__")
     try:
@@ -89,24 +93,25 @@ def _without_hooks(bases: tuple[Any, ...], only: Mapping[type, str] | None) -> I
 
 
 def _make_enum(
-    metaclass: Any, name: str, bases: tuple[type, ...], namespace: dict[str, Any], members: dict[str, Any]
+    metaclass: Any, name: str, bases: tuple[type, ...], body: dict[str, Any], members: dict[str, Any]
 ) -> type:
     with _without_hooks(bases, None):
-        body: Any = enum.EnumMeta.__prepare__(name, bases)
-        for key, value in namespace.items():
-            body[key] = value
+        namespace: Any = enum.EnumMeta.__prepare__(name, bases)
+        for key, value in body.items():
+            namespace[key] = value
         for key, value in members.items():
-            body[key] = enum.member(value)  # even where the value is a function
-        made: type = enum.EnumMeta.__new__(metaclass, name, bases, body)
+            namespace[key] = enum.member(value)  # even where the value is a function
+        made: type = enum.EnumMeta.__new__(metaclass, name, bases, namespace)
         return made
 
 
-def class_state(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+def class_state(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what `fill_class` puts into a class: its attributes, and of an enum the attributes of its members."""
-    if not issubclass(kind, enum.Enum):
-        attributes: dict[str, Any] = internals._class_getstate(kind)[0]
+    is_enum = issubclass(kind, enum.Enum)
+    attributes: dict[str, Any] = (internals._enum_getstate if is_enum else internals._class_getstate)(kind)[0]
+    attributes.pop("__slotnames__", None)  # a note that pickle leaves behind: the same class, the same bytes
+    if not is_enum:
         return attributes, {}
-    attributes = internals._enum_getstate(kind)[0]
     members = {}
     for name, member in kind.__members__.items():
         attributes.pop(name, None)
@@ -151,9 +156,19 @@ def receive_function(place: tuple[str, str], *arguments: Any) -> types.FunctionT
     return made
 
 
+def place_of(function: types.FunctionType) -> tuple[str, str] | None:
+    """Return where the driver finds a function of its own, module and qualified name, or None."""
+    place = (function.__module__ or "", function.__qualname__)
+    try:
+        return place if function_of_driver(*place) is function else None
+    except (AttributeError, KeyError):
+        return None
+
+
 def function_of_driver(module: str, qualname: str) -> Any:
     """Return, in the driver, the function at this place."""
-    return attrgetter(qualname)(sys.modules[module])
+    found = attrgetter(qualname)(sys.modules[module])
+    return found.__func__ if isinstance(found, types.MethodType) else found  # a class method's function
 
 
 def class_of_driver(number: str, module: str, qualname: str) -> Any:

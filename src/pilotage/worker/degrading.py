@@ -16,8 +16,7 @@ CanSend = Callable[[Any], bool]
 
 def sendable(wrapper: RemoteExceptionWrapper, can_send: CanSend) -> RemoteExceptionWrapper:
     """Return an envelope like ``wrapper``, in which what cannot be sent is replaced by its ``repr``."""
-    made: RemoteExceptionWrapper = wrap(_sendable(wrapper.e_value, can_send, {}))
-    return made
+    return wrap(_sendable(wrapper.e_value, can_send, {}))
 
 
 def _sendable(error: BaseException, can_send: CanSend, made: dict[int, BaseException]) -> BaseException:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import copyreg
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
-from tblib import Traceback
 
-MADE_BY_CLASS_STATEMENT = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+from pilotage.worker.classes import is_made
+from pilotage.worker.tracebacks import Frame, frames_of, traceback_of
+
 OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
-
-Frames = list[tuple[str, str, int, str | None, str | None]]
 
 # A class may forbid to set attributes, as a frozen dataclass does.
 _set = BaseException.__setattr__
@@ -41,30 +40,29 @@ def reduce_wrapper(wrapper: RemoteExceptionWrapper) -> tuple[Any, ...]:
     """Return the reduction of Parsl's envelope, less the cause and traceback that the exception brings itself."""
     error = wrapper.e_value
     cause = wrapper.cause if error.__cause__ is None else None
-    frames = _frames(wrapper.e_traceback) if error.__traceback__ is None else []
+    frames = frames_of(wrapper.e_traceback) if error.__traceback__ is None else []
     return wrap, (error, cause, frames)
 
 
-def wrap(error: BaseException, cause: RemoteExceptionWrapper | None = None, frames: Frames = []) -> Any:  # noqa: B006
-    """Return Parsl's envelope around ``error``, which keeps its own cause and traceback."""
+def wrap(
+    error: BaseException, cause: RemoteExceptionWrapper | None = None, frames: Sequence[Frame] = ()
+) -> RemoteExceptionWrapper:
+    """Return Parsl's envelope around ``error``, whose own cause and traceback stay where none are given."""
     wrapper = RemoteExceptionWrapper.__new__(RemoteExceptionWrapper)  # its __init__ would follow causes in a circle
-    wrapper.e_type, wrapper.e_value, wrapper.cause = type(error), error, cause
-    wrapper.e_traceback = _traceback(frames)
+    wrapper.e_type, wrapper.e_value, wrapper.cause, wrapper.e_traceback = type(error), error, cause, None
+    if frames:
+        error.__traceback__ = traceback_of(frames)
     return wrapper
 
 
 def is_plain(kind: type) -> bool:
     """Return whether an exception class leaves its pickling to Python."""
-    return not any(name in vars(base) for base in kind.__mro__ if _is_made(base) for name in OWN_WAYS)
-
-
-def _is_made(kind: type) -> bool:
-    return bool(kind.__flags__ & MADE_BY_CLASS_STATEMENT)
+    return not any(name in vars(base) for base in kind.__mro__ if is_made(base) for name in OWN_WAYS)
 
 
 def static_base(kind: type) -> Any:
     """Return the built-in exception class whose memory layout instances of ``kind`` have."""
-    while _is_made(kind):
+    while is_made(kind):
         kind = kind.__base__  # type: ignore[assignment]
     return kind
 
@@ -116,7 +114,7 @@ def _links(error: BaseException) -> dict[str, Any]:
     if error.__suppress_context__:
         links["suppress"] = True
     if error.__traceback__ is not None:
-        links["frames"] = _frames(error.__traceback__)
+        links["frames"] = frames_of(error.__traceback__)
     if hasattr(error, "__notes__"):
         links["notes"] = error.__notes__
     return links
@@ -149,26 +147,4 @@ def _tie(error: BaseException, links: dict[str, Any]) -> None:
     _set(error, "__suppress_context__", links.get("suppress", False))  # last: a cause sets it too
     if "notes" in links:
         vars(error)["__notes__"] = links["notes"]
-    found = _traceback(links.get("frames", []))
-    error.with_traceback(found.as_traceback() if found is not None else None)
-
-
-def _frames(traceback: Any) -> Frames:
-    """Return a traceback, Python's or tblib's, as a flat list: a chain of a thousand objects cannot be pickled."""
-    frames = []
-    while traceback is not None:
-        code, variables = traceback.tb_frame.f_code, traceback.tb_frame.f_globals
-        place = (code.co_filename, code.co_name, traceback.tb_lineno)
-        frames.append((*place, variables.get("__name__"), variables.get("__file__")))
-        traceback = traceback.tb_next
-    return frames
-
-
-def _traceback(frames: Frames) -> Traceback | None:
-    chain = None
-    for file, name, line, module, module_file in reversed(frames):
-        code = types.SimpleNamespace(co_filename=file, co_name=name)
-        variables = {key: value for key, value in (("__name__", module), ("__file__", module_file)) if value}
-        frame = types.SimpleNamespace(f_code=code, f_globals=variables, f_lineno=line)
-        chain = types.SimpleNamespace(tb_frame=frame, tb_lineno=line, tb_next=chain)
-    return Traceback(chain) if chain is not None else None
+    error.with_traceback(traceback_of(links.get("frames", ())))

@@ -17,8 +17,8 @@ def is_importable(name: str) -> bool:
     file = getattr(module, "__file__", None)
     if name == "__main__" or module is None:
         return False
-    if not file or not file.endswith(".py"):
-        return True  # built in, an extension, or made by a library's own importer
+    if not file or not file.endswith(".py") or module.__name__ != name:
+        return True  # built in, an extension, made by a library's own importer, or a second name
     package, _, _ = name.rpartition(".")
     path = getattr(sys.modules.get(package), "__path__", None) if package else None
     if package and (path is None or not is_importable(package)):
@@ -26,8 +26,9 @@ def is_importable(name: str) -> bool:
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
         spec = find(name, path) if find is not None else None
-        if spec is not None:
-            return spec.origin is not None and _same_file(spec.origin, file)
+        if spec is not None and spec.loader is not None:
+            # A frozen module of the standard library has a file, but its spec does not say so.
+            return not spec.has_location or _same_file(str(spec.origin), file)
     return False
 
 

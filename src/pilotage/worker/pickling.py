@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 from collections import ChainMap
 from concurrent.futures import Future
-from operator import attrgetter
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,7 +21,7 @@ from parsl.app.errors import RemoteExceptionWrapper
 from pilotage.worker import classes
 from pilotage.worker.exceptions import reduce_exception, reduce_wrapper
 from pilotage.worker.importable import is_importable
-from pilotage.worker.things import ALIVE, REDUCERS, reduce_future, refuse
+from pilotage.worker.things import ALIVE, REDUCERS, reduce_future, reduce_module, refuse
 
 SKELETONS = (internals._make_skeleton_class, internals._make_skeleton_enum)
 
@@ -47,22 +45,23 @@ class Pickler(cloudpickle.Pickler):
             refuse(obj)
         if type(obj) is RemoteExceptionWrapper:
             return reduce_wrapper(obj)
+        if isinstance(obj, ModuleType) and obj.__name__ != "__main__" and not is_importable(obj.__name__):
+            return reduce_module(obj)
         return NotImplemented
 
     def reduce_class(self, kind: type) -> Any:
         """Reduce a class: by its name where the other side can import it, else by value."""
         reduced = internals._class_reduce(kind)
-        if reduced is NotImplemented and not is_importable(kind.__module__):
+        if reduced is NotImplemented and kind.__module__ and not is_importable(kind.__module__):
             reduced = internals._dynamic_class_reduce(kind)
         if reduced is NotImplemented or reduced[0] not in SKELETONS:
             return reduced
-        number = internals._get_or_create_tracker_id(kind)
-        if reduced[0] is internals._make_skeleton_enum:
-            names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
-            how = (type(kind), kind.__name__, kind.__bases__, names, classes.enum_members(kind))
-        else:
-            how = (*reduced[1][:4], None)
-        return self.reduce_dynamic_class(kind, (number, *how))
+        members = classes.enum_members(kind) if reduced[0] is internals._make_skeleton_enum else None
+        # Some attributes come too late in the state: a class is made with them.
+        body = {name: vars(kind)[name] for name in classes.NEEDED_AT_ONCE if name in vars(kind)}
+        body["__qualname__"] = kind.__qualname__
+        how = (type(kind), kind.__name__, kind.__bases__, body, members)
+        return self.reduce_dynamic_class(kind, (internals._get_or_create_tracker_id(kind), *how))
 
     def reduce_dynamic_class(self, kind: type, arguments: tuple[Any, ...]) -> Any:
         """Reduce, by value, a class that is made by ``make_class(*arguments)``."""
@@ -71,7 +70,7 @@ class Pickler(cloudpickle.Pickler):
     def reduce_function(self, function: FunctionType) -> Any:
         """Reduce a function: by its name where the other side can import it, else by value."""
         reduced = self._function_reduce(function)
-        if reduced is NotImplemented and not is_importable(function.__module__):
+        if reduced is NotImplemented and function.__module__ and not is_importable(function.__module__):
             reduced = self._dynamic_function_reduce(function)
         return reduced
 
@@ -95,9 +94,8 @@ class ToWorkerPickler(Pickler):
     def reduce_function(self, function: FunctionType) -> Any:
         """Reduce a function; one that has a name in its module is marked."""
         reduced = super().reduce_function(function)
-        if reduced is NotImplemented or not _is_named(function):
+        if reduced is NotImplemented or (place := classes.place_of(function)) is None:
             return reduced
-        place = (function.__module__, function.__qualname__)
         return (classes.receive_function, (place, *reduced[1]), *reduced[2:])
 
 
@@ -118,13 +116,3 @@ class ToDriverPickler(Pickler):
         if function in classes.received_functions:
             return classes.function_of_driver, classes.received_functions[function]
         return super().reduce_function(function)
-
-
-def _is_named(function: FunctionType) -> bool:
-    module = sys.modules.get(function.__module__ or "")
-    if not isinstance(module, ModuleType) or "<" in function.__qualname__:
-        return False
-    try:
-        return attrgetter(function.__qualname__)(module) is function
-    except AttributeError:
-        return False

@@ -53,8 +53,8 @@ class ToWorker(SerializerBase):
 class FunctionToWorker(ToWorker):
     """Functions on their way to a worker.
 
-    A function is pickled anew for each call, since a global that it uses may have changed in between: 60 to 150
-    microseconds for everyday functions. Nothing but pickling it can tell that none has.
+    A function is pickled anew for each call, since a global that it uses may have changed in between, and nothing but
+    pickling can tell. Measured: 30 to 50 microseconds for everyday functions, 140 for one that uses a dataclass.
 
     On the worker the same bytes are the same function, so what it keeps in its globals lasts, as on threads.
     """

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 import typing
 import weakref
 from collections.abc import Callable
@@ -167,6 +168,12 @@ REDUCERS: dict[type, Callable[[Any], Reduced]] = {
 
 if hasattr(typing, "TypeAliasType"):  # Python 3.12
     REDUCERS[typing.TypeAliasType] = _alias
+
+
+def reduce_module(module: types.ModuleType) -> Reduced:
+    """Return the reduction of a module that cannot be imported: by value, with all that is in it."""
+    left = ("__builtins__", "__loader__", "__spec__", "__cached__")
+    return types.ModuleType, (module.__name__,), {key: value for key, value in vars(module).items() if key not in left}
 
 
 def reduce_future(future: Future[Any]) -> Reduced:

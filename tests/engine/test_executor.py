@@ -1,0 +1,274 @@
+"""The executor in scripts of its own: what it starts, what survives, what ends, and what is said."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+HEAD = """
+import os, sys, threading
+import parsl
+from parsl import python_app, bash_app
+from parsl.config import Config
+from parsl.executors.threads import ThreadPoolExecutor
+from parsl.providers import LocalProvider
+from pilotage.engine.commands import interchange_command, worker_command
+from pilotage.engine.executor import HighThroughputExecutor
+
+def executor(**changes):
+    arguments = dict(
+        label="htex", address="127.0.0.1", encrypted=False, max_workers_per_node=1, heartbeat_period=1,
+        heartbeat_threshold=4, provider=LocalProvider(init_blocks=1, max_blocks=1), launch_cmd=worker_command(sys.executable),
+        interchange_launch_cmd=interchange_command(sys.executable),
+    )
+    return HighThroughputExecutor(**(arguments | changes))
+
+def load(*executors, **options):
+    made = executors or (executor(),)
+    return parsl.load(Config(list(made), strategy_period=0.1, **options))
+"""  # noqa: E501  a script
+
+
+@pytest.fixture
+def run(project, pilotage):
+    """Run a script after HEAD; returns its stdout."""
+
+    def start(text, **options):
+        (project / "script.py").write_text(HEAD + text)
+        done = pilotage.run([sys.executable, "script.py"], **options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return start
+
+
+@pytest.fixture
+def start(project, pilotage):
+    """Start a script after HEAD in a session of its own, and wait for its first line."""
+    started = []
+
+    def begin(text):
+        (project / "script.py").write_text(HEAD + text)
+        process = subprocess.Popen(
+            [sys.executable, "script.py"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=pilotage.env(),
+        )
+        started.append(process)
+        assert process.stdout.readline() == "ready\n", process.communicate()[1]
+        return process
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_threads_beside_it_and_parsl_are_as_before(run):
+    run(
+        "from parsl.serialize import facade\n"
+        "before = list(facade.methods_for_code), list(facade.methods_for_data)\n"
+        "class C: pass\n"
+        "@python_app(executors=['threads'])\ndef here(c): return c\n"
+        "@python_app(executors=['htex'])\ndef there(c): return c\n"
+        "with load(executor(), ThreadPoolExecutor(label='threads')):\n"
+        "    c = C()\n"
+        "    assert type(there(c).result()) is C\n"
+        "    assert here(c).result() is c\n"
+        "    assert (list(facade.methods_for_code), list(facade.methods_for_data)) == before\n"
+    )
+
+
+def test_what_the_workers_find(run, project):
+    out = run(
+        "@python_app\ndef where():\n    import os, sys\n    return os.getcwd(), sys.path, os.environ.get('PYTHONPATH')\n"
+        "@bash_app\ndef shell(stdout): return 'echo \"$PYTHONPATH\"; pwd'\n"
+        "with load():\n"
+        "    cwd, path, variable = where().result()\n"
+        "    print(cwd == os.getcwd(), path[0] == os.path.dirname(os.path.abspath(__file__)), variable)\n"
+        "    shell(stdout='out').result()\n"
+        "    print(open('out').read())\n"
+    )
+    assert out.split() == ["True", "True", "None", str(project)]
+
+
+def test_given_folders(run, project):
+    (project / "other").mkdir()
+    (project / "lib").mkdir()
+    (project / "lib" / "only_there.py").write_text("X = 5\n")
+    run(
+        "@python_app\ndef f():\n    import os, only_there\n    return os.path.basename(os.getcwd()), only_there.X\n"
+        "with load(executor(script_path=[os.path.abspath('lib')], worker_cwd=os.path.abspath('other'))):\n"
+        "    assert f().result() == ('other', 5)\n"
+    )
+
+
+def test_the_interchange_has_a_session_of_its_own(run):
+    run(
+        "with load() as kernel:\n"
+        "    process = kernel.executors['htex'].interchange_proc\n"
+        "    assert os.getsid(process.pid) == process.pid != os.getsid(0)\n"
+    )
+
+
+def test_a_call_that_cannot_be_sent_is_explained(run):
+    out = run(
+        "import traceback\nfrom parsl.serialize.errors import SerializationError\n"
+        "numbers = (n for n in 'abc')\ndef helper(): return next(numbers)\n"
+        "@python_app\ndef f(x=None): return helper()\n@python_app\ndef fine(): return 1\n"
+        "with load():\n"
+        "    for error in (f().exception(), f(open).exception(), f(x=(n for n in 'a')).exception()):\n"
+        "        assert type(error) is SerializationError and error.fname == 'f'\n"
+        "        print(error.__cause__.__notes__[0])\n"
+        "    assert fine().result() == 1\n"
+    )
+    assert out.splitlines() == [
+        "What cannot be sent is 'numbers', which helper uses, a generator.",
+        "What cannot be sent is 'numbers', which helper uses, a generator.",
+        "What cannot be sent is argument 'x', a generator.",
+    ]
+
+
+def test_with_parsls_serializer_it_is_parsls(run):
+    run(
+        "K = 1\n@python_app\ndef uses_global(): return K\n@python_app\ndef plain(x): return x\n"
+        "with load(executor(serializer='parsl')):\n"
+        "    assert plain(3).result() == 3\n"
+        "    assert type(uses_global().exception()) is NameError\n"
+    )
+
+
+def test_a_class_made_in_a_function_is_not_kept(run):
+    run(
+        "import gc, weakref\n@python_app\ndef f(x): return x\n"
+        "def once():\n    class Local: pass\n    assert type(f(Local()).result()) is Local\n    return weakref.ref(Local)\n"
+        "with load() as kernel:\n"
+        "    seen = [once() for _ in range(5)]\n"
+        "    kernel.wait_for_current_tasks()\n"
+        "    f(1).result()\n"  # the last one's frames are left
+        "    gc.collect()\n"
+        "    assert [ref() for ref in seen] == [None] * 5\n"
+    )
+
+
+def test_retries_and_a_class_of_the_script(run):
+    run(
+        "class Flaky(Exception): pass\nattempts = []\n"
+        "@python_app\ndef f():\n    attempts.append(1)\n    if len(attempts) < 3: raise Flaky()\n    return len(attempts)\n"
+        "with load(retries=3):\n    assert f().result() == 3\n"
+    )
+
+
+def test_ctrl_c_ends_everything(start):
+    """Parsl's own driver waits for its dead interchange for ever."""
+    process = start(
+        "@python_app\ndef sleep():\n    import time\n    time.sleep(60)\n@python_app\ndef one(): return 1\n"
+        "with load():\n    one().result()\n    future = sleep()\n    print('ready', flush=True)\n    future.result()\n"
+    )
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_killed_driver_leaves_nothing(start, pilotage):
+    """Workers go when their manager has not heard from the interchange for a while."""
+    process = start(
+        "@python_app\ndef one(): return 1\n"
+        "with load():\n    one().result()\n    print('ready', flush=True)\n    sys.stdin.read()\n    threading.Event().wait()\n"
+    )
+    left = pilotage.left_behind()
+    assert len(left) > 2
+    process.kill()
+    _, alive = psutil.wait_procs(left, timeout=60)
+    assert not alive
+
+
+def test_tasks_fail_when_the_interchange_ends(run):
+    out = run(
+        "@python_app\ndef sleep():\n    import time\n    time.sleep(600)\n@python_app\ndef one(): return 1\n"
+        "with load() as kernel:\n"
+        "    one().result()\n    futures = [sleep(), sleep()]\n"
+        "    process = kernel.executors['htex'].interchange_proc\n    process.kill()\n    process.wait()\n"
+        "    for future in futures: print(future.exception())\n"
+        "    print(one().exception())\n"
+    )
+    assert out.count("its interchange has ended (exit code -9)") == 3
+
+
+def test_cleaning_up_after_the_interchange_has_ended(run):
+    run(
+        "@python_app\ndef one(): return 1\n"
+        "with load() as kernel:\n"
+        "    one().result()\n"
+        "    ours = kernel.executors['htex']\n"
+        "    ours.interchange_proc.kill()\n"
+        "    ours.interchange_proc.wait()\n"
+        "    assert ours.connected_managers() == ours.connected_blocks() == [] and not ours.connected_managers_packages()\n"
+        "    ours._hold_manager('none')\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "error"),
+    [
+        ("['/no/such/program']", "FileNotFoundError"),
+        ("[sys.executable, '-c', 'pass']", "Exception: Interchange failed to start"),
+    ],
+)
+def test_a_start_that_fails_leaves_nothing(run, command, error):
+    out = run(
+        "import psutil\n"
+        f"ours = executor(interchange_launch_cmd={command})\n"
+        "try:\n    load(ours)\nexcept Exception as e:\n    print(f'{type(e).__name__}: {e}')\n"
+        "print([t.name for t in threading.enumerate() if 'HTEX' in t.name], psutil.Process().children())\n"
+        "for queue in (ours.outgoing_q, ours.incoming_q): print(queue.zmq_context.ctx.closed)\n"
+        "os._exit(0)\n",  # a kernel that failed half-way has threads of its own
+        timeout=60,
+    )
+    lines = out.splitlines()
+    assert lines[0].startswith(error)
+    assert lines[1:] == ["[] []", "True", "True"]
+
+
+def test_a_start_that_fails_later_ends_the_interchange(run):
+    out = run(
+        "class Failing(HighThroughputExecutor):\n"
+        "    def initialize_scaling(self): raise RuntimeError('late')\n"
+        "ours = Failing(label='x', address='127.0.0.1', encrypted=False, interchange_launch_cmd=interchange_command(sys.executable))\n"
+        "try:\n    ours.start()\nexcept RuntimeError as e:\n    print(e, ours.interchange_proc.poll() is not None)\n"
+        "print([t.name for t in threading.enumerate() if 'HTEX' in t.name])\n"
+    )
+    assert out.splitlines() == ["late True", "[]"]
+
+
+def test_its_arguments():
+    import inspect
+
+    from parsl.executors import HighThroughputExecutor as Theirs
+    from typeguard import TypeCheckError
+
+    from pilotage.engine.executor import HighThroughputExecutor
+
+    added = {"serializer", "script_path", "worker_cwd"}
+    assert (
+        set(inspect.signature(HighThroughputExecutor).parameters) == set(inspect.signature(Theirs).parameters) | added
+    )
+    made = HighThroughputExecutor(label="x", address="127.0.0.1", script_path=["/a"], worker_cwd="/b")
+    text = repr(made)
+    for part in ("label='x'", "script_path=('/a',)", "worker_cwd='/b'", "serializer='cloudpickle'"):
+        assert part in text
+    with pytest.raises(TypeCheckError, match="serializer"):
+        HighThroughputExecutor(address="127.0.0.1", serializer="dill")
+    with pytest.raises(TypeCheckError, match="label"):
+        HighThroughputExecutor(label=3, address="127.0.0.1")
+    with pytest.raises(TypeError, match="no_such_argument"):
+        HighThroughputExecutor(address="127.0.0.1", no_such_argument=1)
