@@ -50,7 +50,7 @@ class Output:
             self.data(value)
             return
         rows = [[str(cell) for cell in row] for row in rows]
-        if sys.stdout.isatty():
+        if sys.stdout is not None and sys.stdout.isatty():
             self._rich_table(columns, rows)
             return
         widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
@@ -97,7 +97,9 @@ class Output:
         Console().print(table)
 
 
-def _write(stream: TextIO, text: str) -> None:
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:  # closed by the caller: >&-
+        return
     try:
         stream.write(text)
         stream.flush()

@@ -3,8 +3,12 @@
 import json
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+PROGRAM = Path(sys.executable).parent / "pilotage"
 
 SCRIPT = (
     "import parsl\nfrom parsl import python_app\n@python_app\ndef f(): return 1\nparsl.load()\nprint(f().result())\n"
@@ -131,6 +135,29 @@ def test_errors_as_json(case, pilotage):
     assert done.returncode == error["exit_code"] == 2
     assert error["error"] == "UnknownSiteError"
     assert "polaris" in error["hint"]
+
+
+@pytest.mark.parametrize(("closing", "out"), [(">&-", ""), ("2>&-", "1\n")])
+def test_closed_streams(closing, out, case, pilotage):
+    case("", SCRIPT)
+    for command in ("run s.py --site threads --quiet", "site list"):
+        done = pilotage.run(["bash", "-c", f"{PROGRAM} {command} {closing}"])
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert done.stdout == out or (out and "polaris" in done.stdout)
+
+
+def test_a_reader_that_has_seen_enough(case, pilotage):
+    case("", SCRIPT)
+    done = pilotage.run(["bash", "-c", f"{PROGRAM} site list | head -1"])
+    assert (done.stdout.split()[0], done.stderr) == ("NAME", "")
+
+
+def test_a_current_folder_that_is_gone(tmp_path, pilotage):
+    done = pilotage.run(
+        ["bash", "-c", f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; {PROGRAM} site list"]
+    )
+    assert done.returncode == 2
+    assert "not there any more" in done.stderr
 
 
 def test_debug_shows_the_traceback(case, pilotage):

@@ -2,6 +2,7 @@
 
 A habit is the text of a whole script. ``LOAD`` is where it loads Parsl; the lines before it define, those after it use.
 ``STOCK_PASSES`` names those that are right when calls travel by Parsl's own serializer; all others fail then.
+Rarer ones are in ``rarer_habits.py``.
 """
 
 HEAD = "import parsl\nfrom parsl import python_app, bash_app, join_app\n"
@@ -228,8 +229,7 @@ STOCK_PASSES = {
 }
 
 
-def script(habit):
-    before, after = HABITS[habit]
+def script(before, after):
     future = "from __future__ import annotations\n"
     start = future if before.startswith(future) else ""
     return start + HEAD + before.removeprefix(future) + LOAD + after + "\nprint('right')\n"

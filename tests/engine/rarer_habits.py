@@ -213,7 +213,7 @@ RARER = {
     ),
 }
 
-STOCK_PASSES_RARER: set[str] = set()
+STOCK_PASSES_RARER = {"exceptions of the library keep their attributes"}
 
 FILES = {
     "lib/parts/by_path.py": "FACTOR = 7\nclass Thing:\n    def __init__(self, x): self.x = x\ndef scale(x): return x * FACTOR\n",

@@ -89,7 +89,7 @@ def test_threads_beside_it_and_parsl_are_as_before(run):
 
 def test_what_the_workers_find(run, project):
     out = run(
-        "@python_app\ndef where():\n    import os, sys\n    return os.getcwd(), sys.path, os.environ.get('PYTHONPATH')\n"
+        "@python_app\ndef where(): return os.getcwd(), sys.path, os.environ.get('PYTHONPATH')\n"
         "@bash_app\ndef shell(stdout): return 'echo \"$PYTHONPATH\"; pwd'\n"
         "with load():\n"
         "    cwd, path, variable = where().result()\n"
@@ -149,7 +149,8 @@ def test_with_parsls_serializer_it_is_parsls(run):
 def test_a_class_made_in_a_function_is_not_kept(run):
     run(
         "import gc, weakref\n@python_app\ndef f(x): return x\n"
-        "def once():\n    class Local: pass\n    assert type(f(Local()).result()) is Local\n    return weakref.ref(Local)\n"
+        "def once():\n    class Local: pass\n"
+        "    assert type(f(Local()).result()) is Local\n    return weakref.ref(Local)\n"
         "with load() as kernel:\n"
         "    seen = [once() for _ in range(5)]\n"
         "    kernel.wait_for_current_tasks()\n"
@@ -162,7 +163,8 @@ def test_a_class_made_in_a_function_is_not_kept(run):
 def test_retries_and_a_class_of_the_script(run):
     run(
         "class Flaky(Exception): pass\nattempts = []\n"
-        "@python_app\ndef f():\n    attempts.append(1)\n    if len(attempts) < 3: raise Flaky()\n    return len(attempts)\n"
+        "@python_app\ndef f():\n    attempts.append(1)\n"
+        "    if len(attempts) < 3: raise Flaky()\n    return len(attempts)\n"
         "with load(retries=3):\n    assert f().result() == 3\n"
     )
 
@@ -183,7 +185,7 @@ def test_a_killed_driver_leaves_nothing(start, pilotage):
     """Workers go when their manager has not heard from the interchange for a while."""
     process = start(
         "@python_app\ndef one(): return 1\n"
-        "with load():\n    one().result()\n    print('ready', flush=True)\n    sys.stdin.read()\n    threading.Event().wait()\n"
+        "with load():\n    one().result()\n    print('ready', flush=True)\n    threading.Event().wait()\n"
     )
     left = pilotage.left_behind()
     assert len(left) > 2
@@ -212,7 +214,8 @@ def test_cleaning_up_after_the_interchange_has_ended(run):
         "    ours = kernel.executors['htex']\n"
         "    ours.interchange_proc.kill()\n"
         "    ours.interchange_proc.wait()\n"
-        "    assert ours.connected_managers() == ours.connected_blocks() == [] and not ours.connected_managers_packages()\n"
+        "    assert ours.connected_managers() == ours.connected_blocks() == []\n"
+        "    assert ours.connected_managers_packages() == {}\n"
         "    ours._hold_manager('none')\n"
     )
 
@@ -230,7 +233,7 @@ def test_a_start_that_fails_leaves_nothing(run, command, error):
         f"ours = executor(interchange_launch_cmd={command})\n"
         "try:\n    load(ours)\nexcept Exception as e:\n    print(f'{type(e).__name__}: {e}')\n"
         "print([t.name for t in threading.enumerate() if 'HTEX' in t.name], psutil.Process().children())\n"
-        "for queue in (ours.outgoing_q, ours.incoming_q): print(queue.zmq_context.ctx.closed)\n"
+        "for queue in (ours.outgoing_q, ours.incoming_q): print(queue.zmq_context.closed)\n"
         "os._exit(0)\n",  # a kernel that failed half-way has threads of its own
         timeout=60,
     )
@@ -243,7 +246,8 @@ def test_a_start_that_fails_later_ends_the_interchange(run):
     out = run(
         "class Failing(HighThroughputExecutor):\n"
         "    def initialize_scaling(self): raise RuntimeError('late')\n"
-        "ours = Failing(label='x', address='127.0.0.1', encrypted=False, interchange_launch_cmd=interchange_command(sys.executable))\n"
+        "command = interchange_command(sys.executable)\n"
+        "ours = Failing(label='x', address='127.0.0.1', encrypted=False, interchange_launch_cmd=command)\n"
         "try:\n    ours.start()\nexcept RuntimeError as e:\n    print(e, ours.interchange_proc.poll() is not None)\n"
         "print([t.name for t in threading.enumerate() if 'HTEX' in t.name])\n"
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pilotage.errors import PilotageError
+from pilotage.errors import PilotageError, UsageError
 from pilotage.output import Output
 
 
@@ -26,6 +27,7 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, as_json: bool, quiet: bool, debug: bool, **kwargs: Any) -> Any:
         output = Output(as_json=as_json, quiet=quiet, debug=debug)
         try:
+            _require_current_folder()
             return function(output, *args, **kwargs)
         except PilotageError as error:
             output.error(error)
@@ -46,6 +48,13 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(1)
 
     return wrapper
+
+
+def _require_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise UsageError("the current folder is not there any more", hint="cd to one that is") from error
 
 
 def set_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,9 +46,11 @@ def _used_by(function: Any) -> Iterator[tuple[str, Any]]:
         yield from function.keywords.items()
     if not isinstance(function, FunctionType):
         return
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+    code, defaults = function.__code__, function.__defaults__ or ()
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
         yield name, internals._get_cell_contents(cell)
-    for name in internals._extract_code_globals(function.__code__):
+    for name in internals._extract_code_globals(code):
         if name in function.__globals__:
             yield name, function.__globals__[name]
-    yield from zip(function.__code__.co_varnames, function.__defaults__ or (), strict=False)
+    yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()

@@ -133,9 +133,14 @@ def _leave(outcome: BaseException | None, order: Order, talk: Talk) -> NoReturn:
         sys.stderr.write(f"{code}\n")
         code = 1
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    _flush()
     os._exit((code or 0) & 0xFF)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by the caller: >&-
+            stream.flush()
 
 
 def _exit(outcome: BaseException | None) -> None:
@@ -147,7 +152,7 @@ def _exit(outcome: BaseException | None) -> None:
     if isinstance(outcome, (KeyboardInterrupt, Terminated)):
         number = outcome.number if isinstance(outcome, Terminated) else signal.SIGINT
         # Python dies by the signal, so that a shell loop around it stops too.
-        sys.stdout.flush()
+        _flush()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     sys.exit(1)

@@ -253,7 +253,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def die_as(code: int) -> None:
     """Exit with a child's code; where a signal ended it, die by the same one, as a shell expects."""
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed by the caller: >&-
+        sys.stdout.flush()
     if code >= 0:
         sys.exit(code)
     import resource
