@@ -10,6 +10,7 @@ import pytest
 
 HEAD = """
 import os, sys, threading
+from concurrent.futures import Future
 import parsl
 from parsl import python_app, bash_app
 from parsl.config import Config
@@ -202,8 +203,10 @@ def test_tasks_fail_when_the_interchange_ends(run):
         "    process = kernel.executors['htex'].interchange_proc\n    process.kill()\n    process.wait()\n"
         "    for future in futures: print(future.exception())\n"
         "    print(one().exception())\n"
+        "    late = kernel.executors['htex'].tasks[0] = Future()\n"  # as if on its way in at that moment
+        "    print(late.exception(timeout=30))\n"
     )
-    assert out.count("its interchange has ended (exit code -9)") == 3
+    assert out.count("its interchange has ended (exit code -9)") == 4
 
 
 def test_cleaning_up_after_the_interchange_has_ended(run):

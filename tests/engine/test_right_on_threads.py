@@ -59,9 +59,10 @@ def test_habit(habit, site, run):
     assert right, errors
 
 
+# A quarter of the control shows that the tests above can fail; make test-all runs the whole.
 CONTROL = [
-    *habits.HABITS,
-    *(pytest.param(habit, marks=pytest.mark.slow) for habit in rarer_habits.RARER),
+    pytest.param(habit, marks=() if number % 4 == 0 and habit in habits.HABITS else pytest.mark.slow)
+    for number, habit in enumerate(HABITS)
 ]
 
 

@@ -1,7 +1,11 @@
 """The plug-ins in Parsl's hands: who sends with what, what is kept, what fails alone."""
 
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import cloudpickle
 import parsl.serialize
 import pytest
 from hypothesis import given
@@ -53,6 +57,44 @@ def test_a_process_that_reads_a_call_answers_with_our_plugin():
     assert list(facade.methods_for_data) == [OURS[1], *others]
     assert next(iter(facade.methods_for_code)) == OURS[1]
     assert parsl.serialize.serialize(5).startswith(OURS[1])
+
+
+def test_a_parsl_in_a_task_is_parsls_own():
+    """Its calls are made by threads of its own; what they send is no answer to ours."""
+    parsl.serialize.deserialize(OURS[0] + b"\n" + ToWorker().serialize((1,)))
+    with ThreadPoolExecutor(1) as other_thread:
+        assert not other_thread.submit(parsl.serialize.serialize, 5).result().startswith(OURS[1])
+    assert parsl.serialize.serialize(5).startswith(OURS[1])
+
+
+class Node:
+    def __init__(self, rest):
+        self.rest = rest
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="later Pythons have a limit of their own, which is fixed")
+def test_long_chains():
+    chain = None
+    for _ in range(5000):
+        chain = Node(chain)
+    limit, size = sys.getrecursionlimit(), threading.stack_size()
+    with pytest.raises(pickle.PicklingError, match="deep"):
+        cloudpickle.dumps(chain)
+    for plugin in (ToWorker(), ToDriver()):
+        read = plugin.deserialize(plugin.serialize(chain))
+        for _ in range(5000):
+            read = read.rest
+        assert read is None
+    assert (sys.getrecursionlimit(), threading.stack_size()) == (limit, size)
+
+
+def test_what_has_no_end():
+    class Endless:
+        def __reduce__(self):
+            return Endless, (Endless(),)
+
+    with pytest.raises(pickle.PicklingError, match="deep"):
+        ToWorker().serialize(Endless())
 
 
 def test_a_global_is_sent_as_it_is_now(script, elsewhere):

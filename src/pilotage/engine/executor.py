@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import parsl.executors
 import typeguard
-from parsl.executors.errors import ExecutorError
+from parsl.executors.errors import BadStateException, ExecutorError
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.executor import HTEXFuture
 from parsl.jobs.states import TERMINAL_STATES
@@ -169,8 +169,12 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
     def poll_facade(self) -> None:
         """Ask for the blocks' states; where the interchange has ended, fail the tasks, which will not return."""
-        if self._interchange_is_gone() and not self._ending and not self.bad_state_is_set:
-            self.set_bad_state_and_fail_all(self._gone())
+        if self._interchange_is_gone() and not self._ending:
+            if not self.bad_state_is_set:
+                self.set_bad_state_and_fail_all(self._gone())
+            # Calls may have been on their way into the list while it was gone through.
+            for future in [future for future in list(self.tasks.values()) if not future.done()]:
+                future.set_exception(BadStateException(self, self.executor_exception))
         super().poll_facade()
 
     def shutdown(self, timeout: float = 10.0) -> None:

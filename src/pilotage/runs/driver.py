@@ -7,6 +7,7 @@ own choice first on the import path before the script's.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import subprocess
@@ -69,6 +70,10 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     module = _main_module(order.script, order.arguments)
     outcome = _outcome(lambda: _run(module, order.script))
     if os.getpid() != driver:  # a child that the script forked: what Parsl has started is not its own
+        # Parsl's log may have been locked, when we were forked, by a thread that we do not have.
+        atexit.unregister(logging.shutdown)
+        for kernel in hooks.kernels:
+            atexit.unregister(kernel.atexit_cleanup)
         _leave(outcome, order, talk)
     graceful = True
     if outcome is not None and not isinstance(outcome, SystemExit):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import threading
 from collections import OrderedDict
-from typing import Any
+from typing import Any, TypeVar
 
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import facade
@@ -19,8 +20,11 @@ from parsl.serialize.base import SerializerBase
 from parsl.serialize.errors import DeserializationError
 
 from pilotage.worker.degrading import sendable
+from pilotage.worker.depth import with_room
 from pilotage.worker.exceptions import wrap
 from pilotage.worker.pickling import ToDriverPickler, ToWorkerPickler
+
+AnyPickler = TypeVar("AnyPickler", ToWorkerPickler, ToDriverPickler)
 
 CACHED_FUNCTIONS = 256
 CACHED_BYTES = 64 << 20
@@ -38,11 +42,9 @@ class ToWorker(SerializerBase):
 
         The classes that travel by value are appended to ``classes``; whoever waits for the answer keeps them.
         """
-        with io.BytesIO() as file:
-            pickler = ToWorkerPickler(file)
-            pickler.dump(data)
-            classes += pickler.classes
-            return file.getvalue()
+        message, pickler = with_room(lambda: _pickled(data, ToWorkerPickler))
+        classes += pickler.classes
+        return message
 
     def deserialize(self, payload: bytes) -> Any:
         """Return what was pickled; from now on, this process answers with `ToDriver`."""
@@ -100,14 +102,36 @@ class ToDriver(SerializerBase):
             return wrap(told)
 
 
-def _dump(data: Any) -> bytes:
+class Answers(ToDriver):
+    """`ToDriver` in Parsl's hands: for threads that have read a call.
+
+    A task may load a Parsl of its own, whose calls are made by other threads and go to other readers.
+    """
+
+    identifier = ToDriver().identifier
+
+    def serialize(self, data: Any) -> bytes:
+        """Return ``data`` pickled; raises TypeError in other threads, whereupon Parsl asks its next plug-in."""
+        if not getattr(_this_thread, "has_read_a_call", False):
+            raise TypeError("this is no answer to a call")
+        return super().serialize(data)
+
+
+_this_thread = threading.local()
+
+
+def _pickled(data: Any, kind: type[AnyPickler]) -> tuple[bytes, AnyPickler]:
     with io.BytesIO() as file:
-        ToDriverPickler(file).dump(data)
-        return file.getvalue()
+        pickler = kind(file)
+        pickler.dump(data)
+        return file.getvalue(), pickler
+
+
+def _dump(data: Any) -> bytes:
+    return with_room(lambda: _pickled(data, ToDriverPickler))[0]
 
 
 def _can_send(data: Any) -> bool:
-    """Return whether ``data`` can be pickled here, and read again there."""
     try:
         _dump(data)
     except Exception:  # whatever pickling raised, the answer is no
@@ -116,11 +140,11 @@ def _can_send(data: Any) -> bool:
 
 
 def _answer_with_our_plugin() -> None:
-    """Register `ToDriver` in this process before Parsl's own plug-ins, which stay for what it refuses."""
+    """Register `Answers` in this process before Parsl's own plug-ins, which stay for what it refuses."""
+    _this_thread.has_read_a_call = True
     for methods in (facade.methods_for_code, facade.methods_for_data):
-        if ToDriver.__name__ not in {type(method).__name__ for method in methods.values()}:
+        if Answers.identifier not in methods:
             others = dict(methods)
             methods.clear()
-            ours = ToDriver()
-            methods[ours.identifier] = ours
+            methods[Answers.identifier] = Answers()
             methods.update(others)
