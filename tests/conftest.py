@@ -1,6 +1,7 @@
 """A private home for every test: no file of the person's who runs the tests is read or written."""
 
 import os
+import signal
 import subprocess
 import sys
 import uuid
@@ -12,6 +13,10 @@ import pytest
 MARK = "PILOTAGE_TEST_MARK"
 # The program as it is installed; `python -m` would put the current folder on the import path.
 PROGRAM = Path(sys.executable).parent / "pilotage"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so; whatever the tests start would inherit a Ctrl-C that nobody hears.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
