@@ -38,7 +38,7 @@ OUTSIDE = {
     "sites": {"pydantic", "pydantic_core", "tomlkit"},
     "schedulers": {"jinja2", "markupsafe"},
     "hosts": set(),
-    "worker": {"parsl", "cloudpickle", "tblib", "dill", "fsspec"},
+    "worker": {"parsl", "psutil", "cloudpickle", "tblib", "dill", "fsspec"},
     "output": {"rich"},
     "cli": {"click"},
 }

@@ -22,7 +22,6 @@ A message says what happened; ``where`` says in which file, line and key; ``hint
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -126,5 +125,7 @@ class StorageError(PilotageError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean 'x'?`` for the nearest of ``known``, or None when nothing is near."""
+    import difflib  # seldom needed, and the supervisor is to be small
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else None

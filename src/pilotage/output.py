@@ -6,7 +6,9 @@ nothing else) and ``--quiet`` (errors only).
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -58,6 +60,12 @@ class Output:
             line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             _write(sys.stdout, line.rstrip() + "\n")
 
+    def raw(self, text: str) -> None:
+        """Write what another program wrote to stdout as it was, bytes that are no UTF-8 included."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+            _write_bytes(text.encode(errors="surrogateescape"))
+
     def say(self, message: str) -> None:
         """Tell a person something on stderr; silent with ``--quiet``."""
         if not self.quiet:
@@ -97,6 +105,14 @@ class Output:
         Console().print(table)
 
 
+def _write_bytes(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _stop_writing(sys.stdout)
+
+
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:  # closed by the caller: >&-
         return
@@ -104,7 +120,12 @@ def _write(stream: TextIO | None, text: str) -> None:
         stream.write(text)
         stream.flush()
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        # Python would complain once more when it closes stdout.
-        import os
+        _stop_writing(stream)
+    except OSError as error:
+        if error.errno != errno.EIO:  # the terminal has gone
+            raise
 
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+def _stop_writing(stream: TextIO) -> None:
+    # Python would complain once more when it closes stdout.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -9,13 +9,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pilotage.errors import StorageError
 
@@ -105,7 +103,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     A link stays one: what it leads to is replaced. Raises OSError; nothing is left behind then.
     """
     path = path.resolve()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -133,11 +131,11 @@ def write_user_file(path: str, text: str) -> None:
 def new_id() -> str:
     """Return a run id that sorts by time (UTC) and is unlikely to be taken: ``20261121-101500-k7d2``."""
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"  # no letters that are read as digits
-    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + "".join(secrets.choice(alphabet) for _ in range(4))
+    chosen = "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(4))
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + chosen
 
 
-@dataclass(frozen=True)
-class RunFolder:
+class RunFolder(NamedTuple):
     """The folder of one run, and the name of everything in it."""
 
     path: Path
@@ -178,11 +176,46 @@ class RunFolder:
         return self.path / "progress.json"
 
     @property
-    def stdout(self) -> Path:
-        """The script's standard output, where pilotage keeps it."""
-        return self.path / "stdout.log"
-
-    @property
     def parsl(self) -> Path:
         """Parsl's ``run_dir``."""
         return self.path / "parsl"
+
+    @property
+    def journal(self) -> Path:
+        """What the run created outside, see `pilotage.journal`."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """What happened, see `pilotage.events`."""
+        return self.path / "events.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """What the script wrote on its stdout and stderr."""
+        return self.path / "driver.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor had to say of itself."""
+        return self.path / "supervisor.log"
+
+    @property
+    def heartbeat(self) -> Path:
+        """A file whose time of change says when the run's owner was last alive."""
+        return self.path / "heartbeat"
+
+    @property
+    def request(self) -> Path:
+        """What another host asks the run's owner for."""
+        return self.path / "request.json"
+
+    @property
+    def socket(self) -> Path:
+        """Where the supervisor listens for views."""
+        return self.path / "view.sock"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Results of finished calls, which `pilotage resume` reuses."""
+        return self.path / "checkpoint"

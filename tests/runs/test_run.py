@@ -172,7 +172,7 @@ def test_a_script_deals_with_its_own_configs_troubles(script, pilotage):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_termination_ends_the_workers(number, script, pilotage):
+def test_a_signal_detaches_the_view_and_cancel_ends_the_workers(number, script, pilotage):
     """The fixture fails when a process is left."""
     text = APP + (
         "@python_app\ndef long(): import time; time.sleep(60)\n"
@@ -183,6 +183,9 @@ def test_termination_ends_the_workers(number, script, pilotage):
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.wait(30) == -number
+    assert json.loads(pilotage("ps", "--json").stdout)["runs"][0]["state"] == "running"
+    done = pilotage("cancel", "@last")
+    assert (done.returncode, done.stdout.split(maxsplit=1)[1]) == (0, "has ended (cancelled)\n"), done.stderr
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="Parsl's own LocalProvider needs ps to end its workers")
@@ -206,9 +209,9 @@ def test_the_run_folder_is_private(script, pilotage, private_home):
     folder = Path(record["folder"])
     assert folder.parent == private_home / "state" / "runs"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for name in ("run.json", "order.json", "progress.json", "stdout.log"):
+    for name in ("run.json", "order.json", "progress.json", "driver.log", "journal.jsonl"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert record["tasks"] == {"waiting": 0, "launched": 0, "done": 1, "failed": 0, "total": 1}
+    assert record["tasks"] == {"waiting": 0, "launched": 0, "done": 1, "failed": 0, "total": 1, "reused": 0}
     assert json.loads((folder / "run.json").read_text())["id"] == record["id"]
     assert list(folder.glob("parsl/000/submit_scripts/*.sh")), "the script that was run is kept"
 
@@ -261,7 +264,9 @@ def test_a_tasks_traceback_names_the_scripts_lines(script, pilotage):
     done = pilotage("run", script(text), "--site", "laptop")
     assert done.returncode == 1
     assert "in bad" in done.stderr
-    assert "pilotage" not in done.stderr.replace(str(Path.cwd()), "")
+    ours, _, summary = done.stderr.partition("1 task failed")
+    assert "pilotage" not in ours.replace(str(Path.cwd()), "")
+    assert "1 x bad: ZeroDivisionError: division by zero (first: task 0)" in summary
     assert "ZeroDivisionError" in done.stderr
 
 

@@ -159,7 +159,8 @@ def test_ctrl_z_stops_the_run_and_it_goes_on(terminal):
     t.type("\x1a")
     end = time.monotonic() + 20
     view = psutil.Process(t.process.pid)
-    while {process.status() for process in (view, *view.children())} != {psutil.STATUS_STOPPED}:
+    (supervisor,) = view.children()
+    while {process.status() for process in (view, *supervisor.children())} != {psutil.STATUS_STOPPED}:
         assert time.monotonic() < end
         time.sleep(0.05)
     t.process.send_signal(signal.SIGCONT)

@@ -1,7 +1,7 @@
 """What a site would start, as text: nothing is asked, written or run.
 
 Values that only a run knows appear as named placeholders: ``@run_dir@``, ``@job_name@``, ``@block_id@``,
-``@address@``, ``@worker_port@``, ``@cwd@`` and ``@script_dir@``.
+``@address@``, ``@worker_port@``, ``@cwd@``, ``@script_dir@`` and ``@driver@``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, ParslSite
 from pilotage.sites.plan import Call, Machine, launcher, provider_settings
 
-PLACEHOLDERS = ("@run_dir@", "@job_name@", "@block_id@", "@address@", "@worker_port@", "@cwd@", "@script_dir@")
+PLACEHOLDERS = (
+    "@run_dir@",
+    "@job_name@",
+    "@block_id@",
+    "@address@",
+    "@worker_port@",
+    "@cwd@",
+    "@script_dir@",
+    "@driver@",
+)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,13 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
     executor: Any = make(
         Call(
             f"{HighThroughputExecutor.__module__}.{HighThroughputExecutor.__name__}",
-            {**call.arguments, "provider": stand_in, "script_path": ("@script_dir@",), "worker_cwd": "@cwd@"},
+            {
+                **call.arguments,
+                "provider": stand_in,
+                "script_path": ("@script_dir@",),
+                "worker_cwd": "@cwd@",
+                "driver": "@driver@",
+            },
             call.keys,
         ),
         resolved,

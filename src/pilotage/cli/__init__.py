@@ -11,6 +11,14 @@ from pilotage.cli.lazy import LazyGroup
 @click.group(
     cls=LazyGroup,
     commands_in={
+        "attach": ("pilotage.cli.runs", "attach", "Show the live view of a run again."),
+        "cancel": ("pilotage.cli.runs", "cancel", "Stop runs in order, and leave nothing."),
+        "clean": ("pilotage.cli.runs", "clean", "End what dead runs have left."),
+        "logs": ("pilotage.cli.logs", "logs", "Show what a run, a task, a block or a worker wrote."),
+        "ps": ("pilotage.cli.runs", "ps", "List runs, those that go on first."),
+        "resume": ("pilotage.cli.runs", "resume", "Run again, with the results that are there."),
+        "rm": ("pilotage.cli.runs", "rm", "Remove runs that are over."),
+        "show": ("pilotage.cli.runs", "show", "Show all that is known of a run."),
         "run": ("pilotage.cli.run", "run", "Run a Parsl script, unchanged, on a site."),
         "site": ("pilotage.cli.site", "site", "List, show, add, check and export sites."),
     },

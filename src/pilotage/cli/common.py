@@ -28,6 +28,7 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
         output = Output(as_json=as_json, quiet=quiet, debug=debug)
         try:
             _require_current_folder()
+            _sweep(output)
             return function(output, *args, **kwargs)
         except PilotageError as error:
             output.error(error)
@@ -55,6 +56,24 @@ def _require_current_folder() -> None:
         Path.cwd()
     except FileNotFoundError as error:
         raise UsageError("the current folder is not there any more", hint="cd to one that is") from error
+
+
+def _sweep(output: Output) -> None:
+    """End what dead runs of this host have left, whatever the command is for."""
+    from pilotage.paths import state_folder
+
+    try:
+        if not any((state_folder() / "live").iterdir()):
+            return
+    except (OSError, PilotageError):
+        return
+    from pilotage.runs.sweep import sweep
+
+    for found in sweep():
+        if lines := found.lines():
+            output.say(f"run {found.folder.id} had died; ended what it left: {'; '.join(lines)}")
+        for problem in found.problems:
+            output.warn(problem)
 
 
 def set_option(function: Callable[..., Any]) -> Callable[..., Any]:

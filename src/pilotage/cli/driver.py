@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pilotage.output import Output
 from pilotage.paths import RunFolder
-from pilotage.runs.driver import drive
+from pilotage.runs.driver import drive, take_control
 
 
 def main() -> None:
     """Run the script of the run whose folder is the only argument; exits with the script's code."""
+    take_control()
     drive(RunFolder(Path(sys.argv[1])), lambda quiet: Output(quiet=quiet))

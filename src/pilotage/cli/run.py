@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from pilotage.cli.common import command_options, set_option
+from pilotage.cli.completion import SiteName
 from pilotage.output import Output
+
+if TYPE_CHECKING:
+    from pilotage.runs.order import Order
+    from pilotage.runs.start import Options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,11 +22,23 @@ from pilotage.output import Output
     "--site",
     "-s",
     "sites",
+    type=SiteName(),
     multiple=True,
     metavar="[LABEL=]SITE",
     help="Where to run: a site, or a Python file with a Parsl config; several under labels.",
 )
 @set_option
+@click.option("--name", metavar="NAME", help="A name for the run, by which other commands find it.")
+@click.option("-d", "--detach", is_flag=True, help="Return at once with the run's id; the run goes on by itself.")
+@click.option("--max-node-hours", type=click.FloatRange(min=0, min_open=True), help="Stop in order at this use.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=8.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a run that is stopped may take to end in order.",
+)
 @click.option("--override", is_flag=True, help="Put the site in the place of a Config that the script loads.")
 @command_options
 def run(
@@ -28,6 +47,10 @@ def run(
     arguments: tuple[str, ...],
     sites: tuple[str, ...],
     assignments: tuple[str, ...],
+    name: str | None,
+    detach: bool,
+    max_node_hours: float | None,
+    grace: float,
     override: bool,
 ) -> None:
     """Run SCRIPT, unchanged, on a site.
@@ -37,10 +60,9 @@ def run(
     from pilotage.assembly.configs import check_before_start, is_file, targets
     from pilotage.runs.choice import site_choice
     from pilotage.runs.order import Order
-    from pilotage.runs.run import run as run_order
-    from pilotage.runs.run import summary
     from pilotage.runs.script import read_script, refuse_own_config
-    from pilotage.runs.terminal import die_as
+    from pilotage.runs.start import Options
+    from pilotage.runs.store import checked_name
     from pilotage.sites.catalogue import Catalogue
 
     path, tree = read_script(script)
@@ -60,8 +82,43 @@ def run(
         quiet=output.quiet,
         debug=output.debug,
     )
-    record = run_order(order, script, output, live=not output.quiet, keep_stdout=output.as_json)
-    output.data(record.as_dict())
+    carry_out(
+        output,
+        order,
+        script,
+        Options(
+            name=checked_name(name),
+            keep_stdout=output.as_json,
+            detach=detach,
+            max_node_hours=max_node_hours,
+            grace=grace,
+        ),
+    )
+
+
+def carry_out(output: Output, order: Order, given: str, options: Options) -> None:
+    """Start a run, show it where it is not detached, and exit as its script did."""
+    from pilotage.runs.details import failures
+    from pilotage.runs.record import RunRecord
+    from pilotage.runs.run import begin, summary, watch
+    from pilotage.runs.store import shown
+    from pilotage.runs.text import failed
+    from pilotage.runs.view import die_as
+
+    started = begin(order, given, options)
+    if started.view is None:
+        output.text(started.folder.id, shown(RunRecord(started.folder.path).values))
+        output.say(
+            f"detached; pilotage attach {started.folder.id} shows it, pilotage cancel {started.folder.id} ends it"
+        )
+        return
+    ended, values = watch(started, order, output, live=not output.quiet)
+    if ended.by is not None:
+        output.say(f"detached; the run goes on: pilotage attach {started.folder.id}")
+        die_as(-ended.by)
+    output.data(shown(values))
     if not output.as_json:
-        output.say(summary(record))
-    die_as(record.code or 0)
+        if values["state"] == "failed" and (kinds := failures(started.folder)):
+            output.say(f"\n{failed(kinds)}\n\npilotage show {values['id']} says where the logs are")
+        output.say(summary(values))
+    die_as(1 if ended.code is None else ended.code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
@@ -12,6 +13,8 @@ POOL = "parsl.executors.high_throughput.process_worker_pool"
 INTERCHANGE = "parsl.executors.high_throughput.interchange"
 OUR_POOL = "pilotage.worker.pool"
 OUR_INTERCHANGE = "pilotage.engine.interchange"
+USUAL_LIMIT = 1000
+"""Python's recursion limit unless the script sets another."""
 
 
 def worker_command(python: str) -> str:
@@ -29,9 +32,15 @@ def interchange_command(python: str) -> list[str]:
     return [python, "-m", INTERCHANGE]
 
 
-def with_our_pool(command: str, cwd: str, path: Sequence[str]) -> str:
-    """Return a launch command with our start of the pool in the place of Parsl's; another command as it is."""
-    ours = shlex.join(["-m", OUR_POOL, "--cwd", cwd, *(part for folder in path for part in ("--path", folder)), "--"])
+def with_our_pool(command: str, cwd: str, path: Sequence[str], driver: str = "") -> str:
+    """Return a launch command with our start of the pool in the place of Parsl's; another command as it is.
+
+    ``driver`` is the driver's identity as text, which the node guard watches.
+    """
+    options = ["--cwd", cwd, *(part for folder in path for part in ("--path", folder))]
+    options += ["--recursion-limit", str(sys.getrecursionlimit())] if sys.getrecursionlimit() != USUAL_LIMIT else []
+    options += ["--driver", driver] if driver else []
+    ours = shlex.join(["-m", OUR_POOL, *options, "--"])
     return command.replace(f"-m {POOL}", ours, 1)
 
 

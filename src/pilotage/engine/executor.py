@@ -6,6 +6,7 @@ Scaling, status and monitoring stay Parsl's.
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,10 +21,13 @@ from parsl.jobs.states import TERMINAL_STATES
 from parsl.serialize.errors import SerializationError
 from parsl.serialize.facade import pack_buffers
 
+from pilotage import journal
 from pilotage.engine.asking import CarefulCommandClient
-from pilotage.engine.commands import with_our_interchange, with_our_pool
+from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
+from pilotage.engine.current import current
 from pilotage.engine.diagnosis import culprit
 from pilotage.engine.script_path import driver_script_path as driver_script_path
+from pilotage.worker import processes
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
 T = TypeVar("T")
@@ -39,6 +43,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     serializer: ``cloudpickle`` sends calls with our plug-in, ``parsl`` with Parsl's own.
     script_path: folders that the workers import from; the driver's own at the start when empty.
     worker_cwd: folder that the workers work in; the driver's current one at the start when None.
+    driver: identity of the driver, with which everything on a node ends; this process at the start when None.
     """
 
     @typeguard.typechecked
@@ -48,20 +53,24 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         serializer: Literal["cloudpickle", "parsl"] = "cloudpickle",
         script_path: Sequence[str] = (),
         worker_cwd: str | None = None,
+        driver: str | None = None,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
         self.serializer = serializer
         self.script_path = tuple(script_path)
         self.worker_cwd = worker_cwd
+        self.driver = driver
         self._plugins = (FunctionToWorker(), ToWorker(), ToWorker())
         self._composing = False
         self._ending = False
+        self._interchange_key = ""
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
         self.script_path = self.script_path or tuple(driver_script_path())
         self.worker_cwd = self.worker_cwd or str(Path.cwd())
+        self.driver = self.driver or processes.as_text(processes.identity(os.getpid()))
         try:
             super().start()
         except BaseException:
@@ -85,7 +94,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             if reason := culprit(func, args, kwargs, self._can_send):
                 error.add_note(f"What cannot be sent is {reason}.")
             raise SerializationError(getattr(func, "__name__", repr(func))) from error
-        context = {"resource_spec": resource_specification} if resource_specification else {}
+        context: dict[str, Any] = {"resource_spec": resource_specification} if resource_specification else {}
+        # Only our pool is sure to have us where its workers are, and tells them where their logs go.
+        if current.task is not None and f"-m {POOL}" in self.launch_cmd:
+            context["task_executor"] = {"f": "pilotage.worker.task.execute", "a": (current.task,)}
         future = self.submit_payload(context, buffer)
         # A class made in a function may live by this call alone, and its instances are yet to come back.
         vars(future)["classes_sent"] = classes
@@ -124,16 +136,19 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
-        return with_our_pool(command, self.worker_cwd or ".", self.script_path)
+        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "")
 
     def _start_local_interchange_process(self) -> None:
         self.command_client = CarefulCommandClient(self.command_client, self._interchange_is_gone)
         given = self.interchange_launch_cmd
         self.interchange_launch_cmd = with_our_interchange(given)
+        self._interchange_key = journal.intend("process", role="interchange", name=self.label)
         try:
             super()._start_local_interchange_process()
         finally:
             self.interchange_launch_cmd = given
+            if self.interchange_proc is not None:
+                journal.identify(self._interchange_key, **processes.identity(self.interchange_proc.pid))
 
     def connected_managers(self) -> list[dict[str, Any]]:
         """Return the connected managers; none when the interchange has ended."""
@@ -184,6 +199,8 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             running = [block for block, status in self._status.items() if status.state not in TERMINAL_STATES]
             self.provider.cancel([self.blocks_to_job_id[block] for block in running if block in self.blocks_to_job_id])
         super().shutdown(timeout)
+        if self._interchange_is_gone():
+            journal.ended(self._interchange_key, "shut down")
 
     def _end_half_started(self) -> None:
         self._ending = True

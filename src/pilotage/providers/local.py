@@ -15,8 +15,10 @@ from parsl.jobs.states import JobState, JobStatus
 from parsl.providers import LocalProvider as ParslLocalProvider
 from parsl.providers.errors import ScriptPathError
 
+from pilotage import journal
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
+from pilotage.worker import processes
 
 # The exit code goes to a file because Parsl's status reads it there.
 RUNNER = 'bash "$0" >"$0.out" 2>"$0.err"; echo $? >"$0.ec.part"; mv "$0.ec.part" "$0.ec"'
@@ -39,6 +41,7 @@ class LocalProvider(ParslLocalProvider):
         """Start a block in a process group of its own; return its job id, the group's id."""
         path = Path(self.script_dir or ".").absolute() / f"{job_name}.{time.time()}.sh"
         self._write(path, self.launcher(command, tasks_per_node, self.nodes_per_block, self.script_dir))
+        key = journal.intend("process", role="block", name=job_name, group=True)
         process = subprocess.Popen(
             ["/bin/bash", "-c", RUNNER, str(path)],
             stdin=subprocess.DEVNULL,
@@ -46,8 +49,10 @@ class LocalProvider(ParslLocalProvider):
             stderr=subprocess.DEVNULL,
             process_group=0,
         )
+        journal.identify(key, **processes.identity(process.pid))
         job_id = str(process.pid)
         self.resources[job_id] = {
+            "journal_key": key,
             "job_id": job_id,
             "status": JobStatus(JobState.RUNNING),
             "remote_pid": process.pid,
@@ -79,6 +84,9 @@ class LocalProvider(ParslLocalProvider):
             while groups and time.monotonic() < end:
                 time.sleep(0.02)
                 groups = [process for process in groups if _signal_group(process, 0)]
+        for job in job_ids:
+            if self.resources[job]["process"] not in groups:
+                journal.ended(self.resources[job]["journal_key"], "cancelled")
         return [True] * len(job_ids)
 
     def _write(self, path: Path, command: str) -> None:

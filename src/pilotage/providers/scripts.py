@@ -16,6 +16,7 @@ from parsl.providers import PBSProProvider as ParslPBSProProvider
 from parsl.providers import SlurmProvider as ParslSlurmProvider
 from parsl.providers.errors import ScriptPathError
 
+from pilotage.providers.jobs import JournalledJobs
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 
@@ -56,7 +57,7 @@ class RenderedScript:
             raise ScriptPathError(script_filename, error) from error
 
 
-class SlurmProvider(RenderedScript, ParslSlurmProvider):
+class SlurmProvider(JournalledJobs, RenderedScript, ParslSlurmProvider):  # type: ignore[misc]  # an int there
     """Parsl's SlurmProvider with our script, and a constructor that runs nothing."""
 
     scheduler_name = "slurm"
@@ -84,13 +85,13 @@ class SlurmProvider(RenderedScript, ParslSlurmProvider):
         self._translate_table = sacct_translate_table
 
 
-class PBSProProvider(RenderedScript, ParslPBSProProvider):
+class PBSProProvider(JournalledJobs, RenderedScript, ParslPBSProProvider):
     """Parsl's PBSProProvider with our script."""
 
     scheduler_name = "pbspro"
 
 
-class GridEngineProvider(RenderedScript, ParslGridEngineProvider):
+class GridEngineProvider(JournalledJobs, RenderedScript, ParslGridEngineProvider):
     """Parsl's GridEngineProvider with our script."""
 
     scheduler_name = "gridengine"

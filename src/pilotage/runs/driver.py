@@ -46,11 +46,15 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     talk_of: returns where messages for people go, given whether they are to be kept back.
     """
     # Heavy imports come after the bootstrap has cleaned the import path.
+    from pilotage import events, journal
     from pilotage.runs.hooks import Hooks
     from pilotage.runs.order import Order
     from pilotage.runs.progress import Progress
 
     order = Order.read(folder)
+    _write_versions(folder)
+    journal.current = journal.Journal(folder.journal)
+    events.current = events.Events(folder.events)
     talk = talk_of(order.quiet)
     progress = Progress(folder)
 
@@ -69,6 +73,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     driver = os.getpid()
     module = _main_module(order.script, order.arguments)
     outcome = _outcome(lambda: _run(module, order.script))
+    tell_stopping(outcome)
     if os.getpid() != driver:  # a child that the script forked: what Parsl has started is not its own
         # Parsl's log may have been locked, when we were forked, by a thread that we do not have.
         atexit.unregister(logging.shutdown)
@@ -84,6 +89,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
         outcome = _shown(interrupted, order, talk)
         _outcome(lambda: _finish(hooks.kernels, wait=False, talk=talk))
     progress.stop()
+    hooks.tell_of_checkpoint()
     if hooks.stopped is not None:
         outcome = SystemExit(hooks.stopped.exit_code)
     _exit(outcome)
@@ -102,6 +108,30 @@ class Terminated(BaseException):
         self.number = number
 
 
+_control: int | None = None
+"""Descriptor on which the supervisor is told what it cannot see."""
+
+
+def take_control() -> None:
+    """Keep the supervisor's descriptor from the script's children."""
+    global _control
+    given = os.environ.pop("PILOTAGE_CONTROL", "")
+    if given.isdigit():
+        _control = int(given)
+        os.set_inheritable(_control, False)
+
+
+def tell_stopping(outcome: BaseException | None) -> None:
+    """Tell the supervisor that the script is being unwound by Ctrl-C or a signal: from now on it has a grace period."""
+    if _control is None or not isinstance(outcome, (KeyboardInterrupt, Terminated)):
+        return
+    why = "Ctrl-C" if isinstance(outcome, KeyboardInterrupt) else signal.Signals(outcome.number).name
+    try:
+        os.write(_control, f"stopping {why}\n".encode())
+    except OSError:  # the supervisor has been killed
+        return
+
+
 def _unwind_on_termination() -> None:
     """Let SIGTERM and SIGHUP unwind the script, where it has not said itself what they do."""
 
@@ -115,6 +145,15 @@ def _unwind_on_termination() -> None:
                 signal.signal(number, unwind)
         except ValueError:  # Parsl was loaded in a thread, and only the main one sets handlers
             return
+
+
+def _write_versions(folder: RunFolder) -> None:
+    from pilotage.runs.details import versions
+
+    try:
+        write_json(folder.path / "versions.json", versions())
+    except OSError:  # a full disk stops what needs it
+        return
 
 
 def _outcome(call: Callable[[], None]) -> BaseException | None:

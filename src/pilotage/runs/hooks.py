@@ -15,10 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pilotage import events
 from pilotage.assembly import configs
 from pilotage.assembly.labels import redirect_labels
+from pilotage.engine.current import tell_tasks
 from pilotage.errors import PilotageError
 from pilotage.paths import RunFolder, storage_error
+from pilotage.runs.checkpoint import Checkpoint
+from pilotage.runs.driver import tell_stopping
 from pilotage.runs.order import Order
 from pilotage.runs.script import own_config_error
 
@@ -60,6 +64,7 @@ class Hooks:
         """Why the script was stopped, for good: a script may catch what stops it."""
         self._said: set[str] = set()
         self._ours: set[int] = set()
+        self.checkpoint = Checkpoint(folder.checkpoint, ignore_changes=order.ignore_changes)
         self._kept: list[Any] = []  # ids are compared, so what they belong to must stay
 
     def install(self) -> None:
@@ -77,6 +82,8 @@ class Hooks:
 
         def init(kernel: DataFlowKernel, config: Config, *rest: Any, **more: Any) -> None:
             self._refuse_if_own(config)
+            if config.memoizer is None:
+                config.memoizer = self.checkpoint
             self._guarded(lambda: original_init(kernel, config, *rest, **more), config)
             self._adopt(kernel, config)
 
@@ -134,8 +141,23 @@ class Hooks:
         if id(config) in self._ours:
             redirect_labels(kernel, self._say, self._said)
         _make_cleanup_repeatable(kernel)
+        tell_tasks(kernel)
         self.kernels.append(kernel)
         self._started(kernel)
+
+    def tell_of_checkpoint(self) -> None:
+        """Write down what came of the checkpoint, for the end of the run."""
+        found = self.checkpoint
+        if found.broken:
+            events.tell("checkpoint-broken", f"results are not kept for a resume any more: {found.broken}", "warning")
+        if self.order.resumes:
+            changed = f"; {found.changed:,} run again since their app has changed" if found.changed else ""
+            events.tell(
+                "resumed",
+                f"{found.reused:,} results of run {self.order.resumes} were reused{changed}",
+                reused=found.reused,
+                changed=found.changed,
+            )
 
     def stop(self, error: PilotageError) -> Any:
         """Report ``error`` and end the script with its exit code."""
@@ -150,6 +172,7 @@ def _make_cleanup_repeatable(kernel: DataFlowKernel) -> None:
     original = kernel.cleanup
 
     def cleanup() -> None:
+        tell_stopping(sys.exc_info()[1])
         if not getattr(kernel, "cleaned_by_pilotage", False):
             original()
 

@@ -23,6 +23,7 @@ class Order:
 
     ``site_given`` is whether the user named a site; ``override`` whether the site takes the place of a Config that
     the script loads itself. ``quiet`` keeps our messages back; ``debug`` leaves our frames in tracebacks.
+    ``resumes`` is the run whose results are reused, ``ignore_changes`` whether those of changed apps are too.
     """
 
     script: Path
@@ -32,6 +33,8 @@ class Order:
     override: bool = False
     quiet: bool = False
     debug: bool = False
+    resumes: str | None = None
+    ignore_changes: bool = False
 
     @property
     def sites(self) -> dict[str, str]:
@@ -53,6 +56,8 @@ class Order:
             "override": self.override,
             "quiet": self.quiet,
             "debug": self.debug,
+            "resumes": self.resumes,
+            "ignore_changes": self.ignore_changes,
         }
 
     @classmethod
@@ -67,6 +72,8 @@ class Order:
             override=value["override"],
             quiet=value["quiet"],
             debug=value["debug"],
+            resumes=value.get("resumes"),
+            ignore_changes=value.get("ignore_changes", False),
         )
 
 

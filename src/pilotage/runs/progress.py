@@ -9,12 +9,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pilotage.paths import RunFolder, write_json
+from pilotage.runs.failures import Failures
 
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
 
 PERIOD = 0.2
 RATE_WINDOW = 2.0
+SETTLED = 3.0
+"""Seconds without a new task after which the total is taken as known."""
 
 # Parsl's task states in the words of the view. "Launched" is Parsl's word for handed to an executor: whether a worker
 # has begun is known on the worker only.
@@ -50,11 +53,16 @@ class Progress:
         self._history: deque[tuple[float, int]] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._last_written: dict[str, Any] = {}
+        self._failures = Failures(folder)
+        self._node_seconds = 0.0
+        self._sampled = self._start
+        self._total = 0
+        self._total_since = self._start
 
     def watch(self, kernel: DataFlowKernel) -> None:
         """Count the tasks of ``kernel`` from now on; the first call starts the sampling."""
         self._kernels.append(kernel)
+        self._failures.watch(kernel)
         if self._thread is None:
             self._thread = threading.Thread(target=self._sample_until_stopped, name="pilotage-progress", daemon=True)
             self._thread.start()
@@ -72,17 +80,28 @@ class Progress:
         """Return tasks by state, tasks per second, blocks by state, and seconds since the start."""
         tasks: Counter[str] = Counter()
         blocks: Counter[str] = Counter()
+        reused = nodes = 0
         for kernel in self._kernels:
             for state, count in dict(kernel.task_state_counts).items():
                 tasks[WORDS.get(state.name, "launched")] += count
+                reused += count if state.name == "memo_done" else 0
             if not kernel.cleanup_called:
-                blocks.update(_block_states(kernel))
-        now = self._clock() - self._start
+                states, running = _blocks(kernel)
+                blocks.update(states)
+                nodes += running
+        clock = self._clock()
+        now = clock - self._start
+        self._node_seconds += nodes * (clock - self._sampled)
+        self._sampled = clock
         counts = {word: tasks[word] for word in ("waiting", "launched", "done", "failed")}
         counts["total"] = sum(counts.values())
+        counts["reused"] = reused
+        rate = self._rate(now, counts["done"] + counts["failed"])
         return {
             "tasks": counts,
-            "rate": self._rate(now, counts["done"] + counts["failed"]),
+            "rate": rate,
+            "eta": self._eta(clock, counts),
+            "node_hours": round(self._node_seconds / 3600, 6),
             "blocks": dict(blocks),
             "elapsed": round(now, 3),
             "kernels": len(self._kernels),
@@ -95,11 +114,22 @@ class Progress:
         (then, before) = self._history[0]
         return round((ended - before) / (now - then), 1) if now > then else 0.0
 
+    def _eta(self, clock: float, counts: dict[str, int]) -> float | None:
+        """Return seconds until the tasks there are will have ended, None while more are being added or none ends."""
+        if counts["total"] != self._total:
+            self._total, self._total_since = counts["total"], clock
+        ended = counts["done"] + counts["failed"] - counts["reused"]
+        left = counts["waiting"] + counts["launched"]
+        if not left or not ended or clock - self._total_since < SETTLED:
+            return None
+        return round(left * (clock - self._start) / ended, 1)
+
     def _sample_until_stopped(self) -> None:
         while not self._stop.wait(PERIOD):
             self._write(self.sample())
 
     def _write(self, sample: dict[str, Any]) -> None:
+        self._failures.write()
         try:
             write_json(self._folder.progress, sample)
         except OSError:
@@ -107,10 +137,15 @@ class Progress:
             return
 
 
-def _block_states(kernel: DataFlowKernel) -> Counter[str]:
+def _blocks(kernel: DataFlowKernel) -> tuple[Counter[str], int]:
+    """Return how many blocks there are by state, and the nodes of those that run."""
     states: Counter[str] = Counter()
+    nodes = 0
     for executor in list(kernel.executors.values()):
         facade = getattr(executor, "status_facade", None)
         if isinstance(facade, dict):
-            states.update(status.state.name.lower() for status in list(facade.values()))
-    return states
+            found = Counter(status.state.name.lower() for status in list(facade.values()))
+            states.update(found)
+            provider = getattr(executor, "provider", None)
+            nodes += found["running"] * getattr(provider, "nodes_per_block", 1)
+    return states, nodes

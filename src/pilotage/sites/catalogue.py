@@ -18,12 +18,13 @@ from typing import Any
 
 from pilotage import paths
 from pilotage.errors import ExtendsError, SiteFileError, SiteValueError, UnknownSiteError, UsageError, did_you_mean
+from pilotage.sites import keeping
 from pilotage.sites.lines import key_lines
 from pilotage.sites.merge import Origin, Table
 from pilotage.sites.models import Site
 from pilotage.sites.validation import validated
 
-TOP_LEVEL = ("site", "default_site")
+TOP_LEVEL = ("site", "default_site", "runs")
 ENTRY_POINTS = "pilotage.sites"
 BUILT_IN = Path(__file__).with_name("builtin.toml")
 
@@ -76,13 +77,18 @@ class Layer:
             if key not in TOP_LEVEL:
                 at = self.origin((key,))
                 raise SiteValueError(
-                    f"unknown key {key!r}; a site file has {' and '.join(TOP_LEVEL)}",
+                    f"unknown key {key!r}; a site file has {', '.join(TOP_LEVEL)}",
                     where=str(at),
                     hint=did_you_mean(key, TOP_LEVEL) or f"sites are tables: [site.{key}]",
                 )
         sites = self.data.get("site", {})
-        tables = sites.items() if isinstance(sites, dict) else [("site", sites)]
-        for name, table in tables:
+        if not isinstance(sites, dict):
+            raise SiteValueError(
+                f"expected a table, got {sites!r}",
+                where=f"{self.origin(('site',))}: site",
+                hint="sites are [site.NAME]",
+            )
+        for name, table in sites.items():
             if not isinstance(table, dict):
                 at = self.origin(("site", name))
                 raise SiteValueError(
@@ -92,6 +98,19 @@ class Layer:
                 )
         if not isinstance(self.data.get("default_site", ""), str):
             raise SiteValueError("expected a site's name", where=f"{self.origin(('default_site',))}: default_site")
+        self._check_runs()
+
+    def _check_runs(self) -> None:
+        table = self.data.get("runs", {})
+        place = f"{self.origin(('runs',))}: runs"
+        if not isinstance(table, dict):
+            raise SiteValueError(f"expected a table, got {table!r}", where=place, hint='[runs], then keep = "30d"')
+        for key, value in table.items():
+            try:
+                keeping.limits({key: value})
+            except SiteValueError as error:
+                place = f"{self.origin(('runs', key))}: runs.{key}"
+                raise SiteValueError(error.message, where=place, hint=error.hint) from error
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,19 @@ def file_schema() -> dict[str, Any]:
         "type": "object",
         "properties": {
             "default_site": {"type": "string", "description": "The site that is used when none is named."},
+            "runs": {
+                "type": "object",
+                "description": "How long runs that have ended are kept.",
+                "properties": {
+                    "keep": {"type": "string", "pattern": r"^\d+(\.\d+)?\s*[mhdw]$", "description": "Such as 30d."},
+                    "max_size": {
+                        "type": "string",
+                        "pattern": r"^\d+(\.\d+)?\s*[KMGT]B$",
+                        "description": "Of all runs together, such as 10GB; the oldest go first.",
+                    },
+                },
+                "additionalProperties": False,
+            },
             "site": {"type": "object", "additionalProperties": site},
         },
         "additionalProperties": False,

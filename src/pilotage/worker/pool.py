@@ -14,6 +14,9 @@ import runpy
 import sys
 from collections.abc import Sequence
 
+from pilotage.worker import processes
+from pilotage.worker.guard import guarded
+
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 
 
@@ -22,6 +25,10 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="pilotage.worker.pool")
     parser.add_argument("--cwd", help="folder to work in")
     parser.add_argument("--path", action="append", default=[], help="folder to import from; repeatable")
+    parser.add_argument("--recursion-limit", type=int, help="Python's, where the script has set one")
+    parser.add_argument(
+        "--driver", type=processes.from_text, help="identity of the driver, with which all of this ends"
+    )
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
     if not sys.flags.safe_path:
@@ -29,9 +36,15 @@ def main(argv: Sequence[str]) -> None:
     sys.path[:0] = [folder for folder in dict.fromkeys(arguments.path) if folder not in sys.path]
     if arguments.cwd:
         _work_in(arguments.cwd)
+    if arguments.recursion_limit:
+        sys.setrecursionlimit(arguments.recursion_limit)
     pool = arguments.pool
     sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
-    runpy.run_module(POOL, run_name="__main__", alter_sys=True)
+    known = _known(sys.argv[1:])
+    if known.logdir:
+        os.environ["PILOTAGE_WORKER_LOGS"] = os.path.abspath(known.logdir)  # noqa: PTH100  see pilotage.worker.task
+    interchange = [(address, known.port) for address in (known.addresses or "").split(",") if address and known.port]
+    guarded(lambda: runpy.run_module(POOL, run_name="__main__", alter_sys=True), arguments.driver, interchange)
 
 
 def _work_in(folder: str) -> None:
@@ -39,6 +52,15 @@ def _work_in(folder: str) -> None:
         os.chdir(folder)
     except OSError as error:  # another machine need not have it
         sys.stderr.write(f"pilotage: cannot work in {folder}: {error.strerror}; staying in {os.getcwd()}\n")  # noqa: PTH109
+
+
+def _known(pool: Sequence[str]) -> argparse.Namespace:
+    """Return what we need of the arguments of Parsl's pool."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-l", "--logdir")
+    parser.add_argument("-a", "--addresses")
+    parser.add_argument("-P", "--port", type=int)
+    return parser.parse_known_args(pool)[0]
 
 
 if __name__ == "__main__":

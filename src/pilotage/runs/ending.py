@@ -1,0 +1,127 @@
+"""How each kind of thing in a journal is ended: what every room supplies for its own, put together.
+
+Each ``end`` works from the entry alone, in a process other than the one that wrote it, and twice without harm. It
+returns None when the thing is gone, else why it is not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from pilotage.journal import Entry, Journal
+from pilotage.worker import processes
+
+PATIENCE = 1.0
+
+
+def end_all(journal: Journal, *, patience: float = PATIENCE) -> list[tuple[Entry, str]]:
+    """End what the journal still holds, the newest first; return what could not be ended, with the reason.
+
+    Entries of processes of another host stay: only that host can judge them.
+    """
+    entries = list(reversed(journal.open_entries()))
+    # All processes at once: the patience with one is then the patience with all.
+    processes.end_known([e.id for e in entries if e.kind == "process" and e.id is not None], patience)
+    left = []
+    for entry in entries:
+        problem = end(entry)
+        if problem is None:
+            _note(journal, entry)
+        else:
+            left.append((entry, problem))
+    return left
+
+
+def end(entry: Entry) -> str | None:
+    """End one thing; return None when it is gone, else why it may not be."""
+    ender = ENDERS.get(entry.kind)
+    if ender is None:
+        return f"this version of pilotage cannot end a {entry.kind}"
+    return ender(entry)
+
+
+def is_another_hosts(entry: Entry) -> bool:
+    """Return whether an entry is a process that only another host, or another container, may judge."""
+    known = entry.id or entry.what
+    return entry.kind == "process" and known.get("host") != processes.host()
+
+
+def _note(journal: Journal, entry: Entry) -> None:
+    try:
+        journal.ended(entry.key, "ended")
+    except OSError:  # a full or read-only disk: whoever reads the entry next finds the thing gone
+        return
+
+
+def end_process(entry: Entry) -> str | None:
+    """End a process with its process group and all that descends from it."""
+    known = entry.id
+    if known is None:  # intended, and never seen: its parent died between the two, or it never was
+        return None
+    if not processes.is_here(known):
+        same_host = known.get("host") == processes.host() and not _same_space(known)
+        return None if same_host else f"it is on host {known.get('host')}"
+    left = processes.end_known([known], PATIENCE)
+    if entry.what.get("group"):
+        left += _end_group(int(known["pid"]))
+    return f"processes {left} do not end" if left else None
+
+
+def _same_space(known: dict[str, object]) -> bool:
+    # Another boot of this host: the process is gone with it. Another container of this boot: not ours to judge.
+    return str(known.get("boot", "")).partition("/")[0] == processes.boot().partition("/")[0]
+
+
+def _end_group(group: int) -> list[int]:
+    """End what is left of a process group whose leader is gone, as long as its number is nobody else's."""
+    if processes.start_of(group) is not None:
+        return []
+    members = [pid for pid in processes.parents() if _group_of(pid) == group]
+    return processes.end_known([processes.identity(pid) for pid in members])
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def end_temporary_file(entry: Entry) -> str | None:
+    """Remove a file."""
+    path = entry.what.get("path")
+    if not isinstance(path, str):
+        return "the entry has no path"
+    try:
+        os.unlink(path)  # noqa: PTH108  pathlib is not worth its memory in the supervisor
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None
+
+
+def end_batch_job(entry: Entry) -> str | None:
+    """Cancel a batch job, found by its name where its id was never written down."""
+    from pilotage.providers.jobs import end as end_job
+
+    return end_job(entry)
+
+
+ENDERS: dict[str, Callable[[Entry], str | None]] = {
+    "process": end_process,
+    "temporary_file": end_temporary_file,
+    "batch_job": end_batch_job,
+}
+
+
+def describe(entries: Iterable[Entry]) -> list[str]:
+    """Return a line for people on each entry."""
+    lines = []
+    for entry in entries:
+        known = {**entry.what, **(entry.id or {})}
+        name = known.get("role") or known.get("name") or known.get("path") or ""
+        number = known.get("pid") or known.get("job_id") or "no id yet"
+        lines.append(f"{entry.kind.replace('_', ' ')} {number} {name} on {known.get('host', '?')}".replace("  ", " "))
+    return lines

@@ -1,0 +1,72 @@
+"""What failed in a run, how often, and the first traceback of each kind; costs calls that succeed nothing."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from pilotage.paths import RunFolder, write_json
+
+if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
+
+KINDS = 50
+"""Kinds of failure that are told apart; a message with a number in it would make a million of them."""
+LONGEST = 16 << 10
+
+
+class Failures:
+    """The failures of a driver's kernels, by app and type of exception.
+
+    Parameters
+    ----------
+    folder: the run's folder; the newest state is ``failures.json`` in it.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.path / "failures.json"
+        self._kinds: dict[tuple[str, str], dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self._changed = False
+
+    def watch(self, kernel: DataFlowKernel) -> None:
+        """Note the failures of ``kernel`` from now on."""
+        original = kernel._complete_task_exception
+
+        def complete(task_record: Any, new_state: Any, exception: BaseException) -> None:
+            self._note(task_record, exception)
+            original(task_record, new_state, exception)
+
+        kernel._complete_task_exception = complete  # type: ignore[method-assign]
+
+    def _note(self, task: Any, exception: BaseException) -> None:
+        kind = str(task["func_name"]), type(exception).__qualname__
+        with self._lock:
+            self._changed = True
+            if kind in self._kinds or len(self._kinds) >= KINDS:
+                self._kinds.get(kind, next(iter(self._kinds.values())))["count"] += 1
+                return
+            words = "".join(traceback.format_exception(exception))
+            self._kinds[kind] = {
+                "app": kind[0],
+                "exception": kind[1],
+                "message": str(exception)[:LONGEST],
+                "count": 1,
+                "first_task": task["id"],
+                "executor": task["executor"],
+                "tries": task["fail_count"] or 1,
+                "traceback": words[-LONGEST:],
+            }
+
+    def write(self) -> None:
+        """Write the failures down where there are new ones; a full disk is no error."""
+        with self._lock:
+            if not self._changed:
+                return
+            self._changed = False
+            kinds = sorted(self._kinds.values(), key=lambda kind: -kind["count"])
+            try:
+                write_json(self._path, {"failures": kinds})
+            except OSError:
+                return

@@ -1,0 +1,108 @@
+"""What a run wrote, wherever that is: the script, its tasks, workers, blocks and interchange."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pilotage.errors import UsageError
+from pilotage.events import Events
+from pilotage.paths import RunFolder
+from pilotage.runs.record import RunRecord
+from pilotage.runs.store import is_live
+from pilotage.runs.task_output import block_files, task_output, worker_files
+
+LOOK = 0.2
+AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What of a run's logs is asked for; nothing set means the script's own output."""
+
+    task: int | None = None
+    block: str | None = None
+    worker: bool = False
+    scheduler: bool = False
+
+
+@dataclass(frozen=True)
+class Text:
+    """A piece of a log."""
+
+    file: Path
+    text: str
+
+
+def pieces(folder: RunFolder, wanted: Wanted) -> Iterator[Text]:
+    """Yield what there is now; raises UsageError where nothing of that kind was written."""
+    if wanted.task is not None:
+        found = task_output(folder.parsl, wanted.task)
+        if not found:
+            raise UsageError(
+                f"task {wanted.task} of run {folder.id} printed nothing",
+                hint="tasks of a site of threads print into the script's own output: pilotage logs RUN",
+            )
+        for piece in found:
+            yield Text(piece.file, piece.text())
+        return
+    if wanted.scheduler:
+        events = Events(folder.events).read()[0]
+        if events:
+            yield Text(folder.events, "".join(f"{_time(event['at'])} {event['message']}\n" for event in events))
+    files = paths(folder, wanted)
+    if not any(file.exists() for file in files) and not wanted.scheduler:
+        raise UsageError(f"run {folder.id} has no such log (yet)", hint=f"pilotage show {folder.id} lists its files")
+    for file in files:
+        yield from _whole(file)
+
+
+def paths(folder: RunFolder, wanted: Wanted) -> list[Path]:
+    """Return the files of that kind."""
+    if wanted.worker:
+        files = worker_files(folder.parsl)
+        return [log.path for log in files if wanted.block is None or log.block == wanted.block]
+    if wanted.block is not None:
+        return [log.path for log in block_files(folder.parsl) if log.block == wanted.block]
+    if wanted.scheduler:
+        return [log.path for log in block_files(folder.parsl) if log.kind == "interchange"]
+    return [folder.output]
+
+
+def follow_pieces(folder: RunFolder, wanted: Wanted) -> Iterator[Text]:
+    """Yield what there is and what comes, until the run has ended."""
+    places: dict[Path, int] = {}
+    told: dict[tuple[Path, int], int] = {}
+    while True:
+        live = is_live(RunRecord(folder.path).values)
+        if wanted.task is not None:
+            for piece in task_output(folder.parsl, wanted.task):
+                text = piece.text()
+                before = told.get((piece.file, piece.begin), 0)
+                if len(text) > before:
+                    yield Text(piece.file, text[before:])
+                    told[piece.file, piece.begin] = len(text)
+        else:
+            for file in paths(folder, wanted):
+                for part in _whole(file, places.get(file, 0)):
+                    yield part
+                    places[file] = places.get(file, 0) + len(part.text.encode(errors="surrogateescape"))
+        if not live:
+            return
+        time.sleep(LOOK)
+
+
+def _whole(file: Path, offset: int = 0) -> Iterator[Text]:
+    try:
+        with file.open("rb") as opened:
+            opened.seek(offset)
+            while data := opened.read(AT_ONCE):
+                yield Text(file, data.decode(errors="surrogateescape"))
+    except OSError:
+        return
+
+
+def _time(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(at))

@@ -1,0 +1,157 @@
+"""The shapes of ``--json`` of the commands about runs, and their JSON Schema; stable within a schema version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pilotage.runs.record import SCHEMA_VERSION, STATES
+
+TEXT = {"type": "string"}
+TEXT_OR_NULL = {"type": ["string", "null"]}
+NUMBER = {"type": "number"}
+NUMBER_OR_NULL = {"type": ["number", "null"]}
+COUNT = {"type": "integer", "minimum": 0}
+TEXTS = {"type": "array", "items": TEXT}
+TIME_OR_NULL = {"type": ["string", "null"], "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+WORDS = ("waiting", "launched", "done", "failed", "total", "reused")
+
+
+def _table(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties if required is None else required),
+        "additionalProperties": False,
+    }
+
+
+ERROR = _table(
+    {"error": TEXT, "message": TEXT, "where": TEXT_OR_NULL, "hint": TEXT_OR_NULL, "exit_code": {"type": "integer"}}
+)
+RUN_PROPERTIES: dict[str, Any] = {
+    "schema_version": {"const": SCHEMA_VERSION},
+    "id": {"type": "string", "description": "Begins with the time of the start, UTC."},
+    "name": TEXT_OR_NULL,
+    "kind": {"enum": ["run", "load"], "description": "load: pilotage.load() in a Python process of the user's."},
+    "script": TEXT,
+    "arguments": TEXTS,
+    "sites": {"type": "object", "additionalProperties": TEXT, "description": "Label to site."},
+    "cwd": TEXT,
+    "folder": TEXT,
+    "state": {
+        "enum": [*STATES, "silent"],
+        "description": "lost: its owner died without a word. silent: of another host, and without a heartbeat.",
+    },
+    "reason": {"type": "string", "description": "Why it ended so; empty for a run that finished."},
+    "exit_code": {"type": ["integer", "null"], "description": "As a shell counts: 128 + n for signal n."},
+    "started": TIME_OR_NULL,
+    "ended": TIME_OR_NULL,
+    "elapsed": {**NUMBER_OR_NULL, "description": "Seconds."},
+    "host": {**TEXT_OR_NULL, "description": "Where its owner runs."},
+    "heartbeat": {**NUMBER_OR_NULL, "description": "Seconds since its owner was last seen alive."},
+    "tasks": _table(dict.fromkeys(WORDS, COUNT), ()),
+    "rate": {**NUMBER, "description": "Tasks a second: of late for a run that goes on, else over all of it."},
+    "eta": {**NUMBER_OR_NULL, "description": "Seconds left, where no task has been added for a while."},
+    "blocks": {"type": "object", "additionalProperties": COUNT, "description": "Number of blocks by state."},
+    "node_hours": NUMBER,
+    "max_node_hours": NUMBER_OR_NULL,
+    "resumes": {**TEXT_OR_NULL, "description": "The run whose results it reused."},
+    "error": {"anyOf": [ERROR, {"type": "null"}]},
+}
+RUN = _table(RUN_PROPERTIES)
+EVENT = _table(
+    {
+        "at": NUMBER,
+        "kind": TEXT,
+        "level": {"enum": ["info", "warning", "error"]},
+        "message": TEXT,
+        "detail": {"type": "object"},
+    },
+    ("at", "kind", "level", "message"),
+)
+FAILURE = _table(
+    {
+        "app": TEXT,
+        "exception": TEXT,
+        "message": TEXT,
+        "count": COUNT,
+        "first_task": COUNT,
+        "executor": TEXT,
+        "tries": COUNT,
+        "traceback": TEXT,
+    }
+)
+LOG = _table(
+    {
+        "kind": TEXT,
+        "executor": TEXT,
+        "block": TEXT,
+        "manager": TEXT,
+        "worker": {"type": ["integer", "null"]},
+        "path": TEXT,
+    }
+)
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "run": RUN,
+    "ps": _table({"schema_version": {"const": SCHEMA_VERSION}, "runs": {"type": "array", "items": RUN}}),
+    "show": _table(
+        {
+            **RUN_PROPERTIES,
+            "events": {"type": "array", "items": EVENT},
+            "failures": {"type": "array", "items": FAILURE},
+            "journal": {**TEXTS, "description": "What the run has created and may be there still."},
+            "logs": {"type": "array", "items": LOG},
+            "versions": {"type": "object", "additionalProperties": TEXT},
+        }
+    ),
+    "cancel": _table(
+        {
+            "runs": {
+                "type": "array",
+                "items": _table(
+                    {
+                        "id": TEXT,
+                        "outcome": {"enum": ["ended", "asked", "was over", "not ended"]},
+                        "state": TEXT,
+                    }
+                ),
+            }
+        }
+    ),
+    "clean": _table(
+        {
+            "dry_run": {"type": "boolean"},
+            "runs": {"type": "array", "items": _table({"run": TEXT, "leftovers": TEXTS, "problems": TEXTS})},
+            "expired": {**TEXTS, "description": "Runs past their time or beyond the size of the store."},
+        }
+    ),
+    "rm": _table({"removed": TEXTS}),
+    "bundle": _table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
+}
+"""JSON Schema of each command's ``--json``; that of ``run``, ``resume`` and ``attach`` is ``run``."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of a command's output; raises KeyError for a name that is not in `SCHEMAS`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"pilotage {name}", **SCHEMAS[name]}
+
+
+def listing(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the shape of ``ps``."""
+    return {"schema_version": SCHEMA_VERSION, "runs": list(found)}
+
+
+def cancelled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the shape of ``cancel``."""
+    return {"runs": list(results)}
+
+
+def cleaned(found: Sequence[dict[str, Any]], expired: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+    """Return the shape of ``clean``."""
+    return {"dry_run": dry_run, "runs": list(found), "expired": list(expired)}
+
+
+def removed(ids: Sequence[str]) -> dict[str, Any]:
+    """Return the shape of ``rm``."""
+    return {"removed": list(ids)}

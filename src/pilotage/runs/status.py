@@ -1,0 +1,57 @@
+"""The live line of a view: tasks by state, rate, blocks, time; from the samples that the driver writes."""
+
+from __future__ import annotations
+
+import time
+
+from pilotage.paths import RunFolder
+from pilotage.runs.record import read_json
+
+
+class StatusLine:
+    """The live line: tasks by state, rate, blocks, elapsed time; rendered by rich to the terminal's width."""
+
+    def __init__(self, folder: RunFolder, sites: str, elapsed: float = 0.0) -> None:
+        self._folder = folder
+        self._sites = sites
+        self._started = time.monotonic() - elapsed
+
+    def __call__(self, columns: int) -> str:
+        """Return the line for a terminal of that many columns; empty while there is nothing to tell."""
+        from rich.console import Console
+        from rich.text import Text
+
+        progress = read_json(self._folder.progress)
+        if not progress:
+            return ""  # the script has not loaded Parsl (yet)
+        tasks = progress["tasks"]
+        text = Text.assemble(
+            (f"{self._sites} ", "bold"),
+            (f"{tasks['done']:,} done", "green"),
+            f" · {tasks['launched']:,} launched · {tasks['waiting']:,} waiting",
+            (f" · {tasks['failed']:,} failed", "red") if tasks["failed"] else "",
+            f" · {tasks['reused']:,} reused" if tasks.get("reused") else "",
+            f" · {progress['rate']:,.0f}/s",
+            f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
+            f" · {_blocks(progress['blocks'])}" if progress["blocks"] else "",
+            (f" · {clock(time.monotonic() - self._started)}", "dim"),
+        )
+        text.truncate(max(columns - 1, 1), overflow="ellipsis")
+        console = Console(stderr=True, width=columns, force_terminal=True)
+        with console.capture() as capture:
+            console.print(text, end="", soft_wrap=True)
+        return capture.get()
+
+
+def _blocks(states: dict[str, int]) -> str:
+    parts = [f"{count} {state}" for state, count in sorted(states.items())]
+    return f"{sum(states.values())} block{'s' if sum(states.values()) != 1 else ''} ({', '.join(parts)})"
+
+
+def clock(seconds: float) -> str:
+    """Return a span of time for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,129 @@
+"""Ends what dead runs have left: with their driver gone, and their supervisor too, from the journal alone.
+
+A run is dead when its owner, a process of this host and boot, has ended. Runs of other hosts are never judged here.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from pilotage.errors import StorageError
+from pilotage.events import Events
+from pilotage.journal import Entry, Journal
+from pilotage.paths import RunFolder, state_folder
+from pilotage.runs import ending
+from pilotage.runs.record import FINAL, RunRecord, owner_is
+from pilotage.worker import processes
+
+TAG = "PILOTAGE_RUN"
+
+
+@dataclass
+class Leftovers:
+    """What a dead run has left: ``entries`` of its journal, and ``strays``, processes that carry its id."""
+
+    folder: RunFolder
+    entries: list[Entry] = field(default_factory=list)
+    strays: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return a line for people on each thing."""
+        return ending.describe(self.entries) + [f"process {pid} (carries the run's id)" for pid in self.strays]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of ``pilotage clean --json``."""
+        return {"run": self.folder.id, "leftovers": self.lines(), "problems": self.problems}
+
+
+def marked() -> list[RunFolder]:
+    """Return the runs that may have left something, oldest first."""
+    try:
+        names = sorted(os.listdir(state_folder() / "live"))  # noqa: PTH208  names are what is wanted
+    except (OSError, StorageError):
+        return []
+    return [RunFolder(state_folder() / "runs" / name) for name in names]
+
+
+def is_dead(folder: RunFolder) -> bool:
+    """Return whether nobody looks after a run any more: its owner, one of this host, has ended."""
+    return owner_is(RunRecord(folder.path).values.get("owner")) == "dead"
+
+
+def leftovers(folder: RunFolder) -> Leftovers:
+    """Return what a dead run has left; looks only."""
+    found = Leftovers(folder)
+    for entry in Journal(folder.journal).open_entries():
+        if not _is_known_to_be_gone(entry):
+            found.entries.append(entry)
+    known = {int(entry.id["pid"]) for entry in found.entries if entry.id and "pid" in entry.id}
+    found.strays = [pid for pid in processes.tagged(TAG, folder.id) if pid not in known and not _is_ancestor(pid)]
+    return found
+
+
+def _is_known_to_be_gone(entry: Entry) -> bool:
+    if entry.kind != "process":
+        return False
+    if entry.id is None:
+        return True
+    return not ending.is_another_hosts(entry) and not processes.is_alive(entry.id) and not entry.what.get("group")
+
+
+def _is_ancestor(pid: int) -> bool:
+    """Return whether a process is one we come from: a script may call pilotage about its own run."""
+    parents = processes.parents()
+    one: int | None = os.getpid()
+    while one:
+        if one == pid:
+            return True
+        one = parents.get(one)
+    return False
+
+
+def sweep_one(folder: RunFolder) -> Leftovers:
+    """End what a dead run has left, and write down that it is lost; returns what was found."""
+    record = RunRecord(folder.path)
+    found = leftovers(folder)
+    journal = Journal(folder.journal)
+    # Together, before any is ended: once its parent is gone, a child can be anybody's.
+    roots = [entry.id for entry in found.entries if entry.kind == "process" and entry.id is not None]
+    stubborn = processes.end_known([*roots, *map(processes.identity, found.strays)], ending.PATIENCE)
+    problems = ending.end_all(journal)
+    found.problems = [f"{ending.describe([entry])[0]}: {reason}" for entry, reason in problems]
+    found.problems += [f"process {pid} does not end" for pid in stubborn]
+    lines = found.lines()
+    if lines:
+        Events(folder.events).tell("swept", f"ended what a dead run had left: {'; '.join(lines)}", "warning")
+    if record.values and record.values.get("state") not in FINAL:
+        owner = record.values.get("owner") or {}
+        what = "the process that loaded it" if record.values.get("kind") == "load" else "its supervisor"
+        reason = f"{what} (process {owner.get('pid')}) ended without a word"
+        try:
+            record.finish("lost", 1, reason)
+        except OSError:  # a disk that refuses: the next sweep tries again
+            return found
+    if not found.problems:
+        (folder.path / "view.sock").unlink(missing_ok=True)
+        record.unmark_live()
+    return found
+
+
+def sweep() -> list[Leftovers]:
+    """End what any dead run of this host has left; returns what was found, run by run."""
+    found = []
+    for folder in marked():
+        if not folder.record.exists():
+            RunRecord(folder.path).unmark_live()
+        elif is_dead(folder):
+            found.append(sweep_one(folder))
+    return found
+
+
+def expire(*, dry_run: bool = False) -> list[str]:
+    """Remove the runs that the configuration says are too old or too many bytes; return their ids."""
+    from pilotage.runs.keeping import limits
+    from pilotage.runs.store import expire as expire_runs
+
+    return expire_runs(*limits(), dry_run=dry_run)

@@ -1,0 +1,113 @@
+"""Runs as text for people."""
+
+from __future__ import annotations
+
+import time
+from calendar import timegm
+from collections.abc import Mapping
+from typing import Any
+
+from pilotage.runs.status import clock
+
+ROW = ("run", "name", "state", "site", "host", "tasks", "rate", "blocks", "age", "node-h")
+TRACEBACK_LINES = 30
+
+
+def row(run: Mapping[str, Any]) -> list[str]:
+    """Return a run's line of ``ps``, in the order of `ROW`."""
+    return [
+        run["id"],
+        run["name"] or "",
+        run["state"],
+        _sites(run),
+        run["host"] or "?",
+        _tasks(run),
+        f"{run['rate']:,.0f}/s",
+        " ".join(f"{count} {state}" for state, count in sorted(run["blocks"].items())) or "-",
+        _age(run),
+        f"{run['node_hours']:.2f}",
+    ]
+
+
+def _sites(run: Mapping[str, Any]) -> str:
+    return ", ".join(f"{label}={site}" if label != site else site for label, site in run["sites"].items())
+
+
+def _tasks(run: Mapping[str, Any]) -> str:
+    tasks = run["tasks"]
+    if not tasks.get("total"):
+        return "-"
+    failed = f" ({tasks['failed']:,} failed)" if tasks["failed"] else ""
+    return f"{tasks['done'] + tasks['failed']:,}/{tasks['total']:,}{failed}"
+
+
+def _age(run: Mapping[str, Any]) -> str:
+    if not run["started"]:
+        return "?"
+    seconds = max(0, int(time.time() - timegm(time.strptime(run["started"], "%Y-%m-%dT%H:%M:%SZ"))))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def full(run: Mapping[str, Any]) -> str:
+    """Return all of a run for ``show``."""
+    lines = [
+        f"run        {run['id']}" + (f" ({run['name']})" if run["name"] else ""),
+        f"state      {run['state']}" + (f": {run['reason']}" if run["reason"] else ""),
+        f"script     {run['script']} {' '.join(run['arguments'])}".rstrip(),
+        f"site       {_sites(run)}",
+        f"host       {run['host']}" + (f", heartbeat {run['heartbeat']:.0f} s ago" if run["heartbeat"] else ""),
+        f"started    {run['started']}" + (f", took {clock(run['elapsed'])}" if run["elapsed"] else ""),
+        f"tasks      {_all_tasks(run)}",
+        f"node-hours {run['node_hours']:.3f}" + (f" of {run['max_node_hours']:g}" if run["max_node_hours"] else ""),
+        f"folder     {run['folder']}",
+    ]
+    if run["resumes"]:
+        lines.append(f"resumes    {run['resumes']}")
+    if run["blocks"]:
+        lines.append("blocks     " + ", ".join(f"{count} {state}" for state, count in sorted(run["blocks"].items())))
+    if run["versions"]:
+        lines.append("versions   " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()))
+    sections = {
+        "what happened": [f"{_time(event['at'])} {event['message']}" for event in run["events"]],
+        "may be there still": run["journal"],
+        "log files": [_log(log) for log in run["logs"]],
+    }
+    for title, content in sections.items():
+        if content:
+            lines += ["", title, *(f"  {line}" for line in content)]
+    if run["failures"]:
+        lines += ["", failed(run["failures"])]
+    return "\n".join(lines)
+
+
+def _all_tasks(run: Mapping[str, Any]) -> str:
+    tasks = run["tasks"]
+    return ", ".join(f"{count:,} {word}" for word, count in tasks.items() if count or word == "total") or "none"
+
+
+def _time(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(at))
+
+
+def _log(log: Mapping[str, Any]) -> str:
+    place = [log["executor"], f"block {log['block']}" if log["block"] else ""]
+    place += [f"worker {log['worker']}"] if log["worker"] is not None else []
+    return f"{' '.join([log['kind'], *filter(None, place)]):<34} {log['path']}"
+
+
+def failed(failures: list[dict[str, Any]]) -> str:
+    """Return what failed, how often, and the first traceback."""
+    count = sum(kind["count"] for kind in failures)
+    lines = [f"{count:,} task{'s' if count != 1 else ''} failed"]
+    for kind in failures:
+        message = (kind["message"].strip().splitlines() or [""])[0][:200]
+        lines.append(
+            f"  {kind['count']:,} x {kind['app']}: {kind['exception']}: {message} (first: task {kind['first_task']})"
+        )
+    words = failures[0]["traceback"].rstrip().splitlines()
+    if len(words) > TRACEBACK_LINES:
+        words = [*words[: TRACEBACK_LINES // 2], "  ...", *words[-TRACEBACK_LINES // 2 :]]
+    return "\n".join([*lines, "", f"the first of {failures[0]['app']}:", *(f"  {word}" for word in words)])
