@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pilotage.assembly.configs import config, load
+    from pilotage.assembly.configs import config
     from pilotage.errors import PilotageError
+    from pilotage.runs.plain import load
 
 __all__ = ["PilotageError", "__version__", "config", "load"]
 __version__ = "0.1.0"
@@ -18,7 +19,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "PilotageError": "pilotage.errors",
     "config": "pilotage.assembly.configs",
-    "load": "pilotage.assembly.configs",
+    "load": "pilotage.runs.plain",
 }
 
 

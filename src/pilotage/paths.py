@@ -80,6 +80,7 @@ def storage_error(path: Path | str, error: OSError) -> StorageError:
         errno.EDQUOT: "your quota is used up: make room, or set PILOTAGE_STATE to another file system",
         errno.EACCES: "set PILOTAGE_STATE to a folder that you may write to",
         errno.EPERM: "set PILOTAGE_STATE to a folder that you may write to",
+        errno.ENOENT: "set PILOTAGE_STATE to a folder that can be made",
         errno.EROFS: "the file system is read-only: set PILOTAGE_STATE to a folder that you may write to",
         errno.ENOTDIR: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",
         errno.EEXIST: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",

@@ -161,16 +161,17 @@ def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path:
 
 
 def load(site: SiteChoice = None, /, **overrides: Any) -> DataFlowKernel:
-    """Load a site's config into Parsl, where ``parsl.load(config)`` stood; see `config` for the arguments.
+    """Load a site's config into Parsl; see `config` for the arguments."""
+    return load_config(config(site, **overrides))
 
-    The DataFlowKernel that it returns is a context manager: leaving the block waits for the tasks, and ends the
-    workers.
-    """
+
+def load_config(made: Config) -> DataFlowKernel:
+    """Load a config of ours into Parsl, and let apps that name another label find its executor."""
     import parsl
 
     from pilotage.assembly.labels import redirect_labels
 
-    dfk = parsl.load(config(site, **overrides))
+    dfk = parsl.load(made)
     redirect_labels(dfk)
     return dfk
 

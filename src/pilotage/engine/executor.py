@@ -27,6 +27,8 @@ from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
 from pilotage.engine.current import current
 from pilotage.engine.diagnosis import culprit
 from pilotage.engine.script_path import driver_script_path as driver_script_path
+from pilotage.engine.watching import BlockWatch
+from pilotage.schedulers.base import seconds
 from pilotage.worker import processes
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
@@ -65,6 +67,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self._composing = False
         self._ending = False
         self._interchange_key = ""
+        self._block_watch: BlockWatch | None = None
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
@@ -191,6 +194,19 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             for future in [future for future in list(self.tasks.values()) if not future.done()]:
                 future.set_exception(BadStateException(self, self.executor_exception))
         super().poll_facade()
+        if self._ending:
+            return
+        if self.bad_state_is_set:
+            self._watch().failed(self.executor_exception)
+        self._watch().look(self._status, self.outstanding())
+
+    def _watch(self) -> BlockWatch:
+        if self._block_watch is None:
+            walltime = getattr(self.provider, "walltime", None)
+            self._block_watch = BlockWatch(
+                self.label, seconds(walltime) if walltime else None, lambda: list(self.connected_blocks())
+            )
+        return self._block_watch
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, and in a bad state the blocks too, which Parsl then leaves running."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -43,9 +44,11 @@ class Progress:
     ----------
     folder: the run's folder; the newest sample is ``progress.json`` in it.
     clock: seconds, for tests.
+    beats: keep the run's heartbeat too, where there is no supervisor to do it.
     """
 
-    def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic, *, beats: bool = False) -> None:
+        self._beats = beats
         self._folder = folder
         self._clock = clock
         self._start = clock()
@@ -128,8 +131,16 @@ class Progress:
         while not self._stop.wait(PERIOD):
             self._write(self.sample())
 
+    def _beat(self) -> None:
+        try:
+            os.utime(self._folder.heartbeat)
+        except OSError:
+            return
+
     def _write(self, sample: dict[str, Any]) -> None:
         self._failures.write()
+        if self._beats:
+            self._beat()
         try:
             write_json(self._folder.progress, sample)
         except OSError:

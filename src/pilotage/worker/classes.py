@@ -153,6 +153,9 @@ def receive_function(place: tuple[str, str], *arguments: Any) -> types.FunctionT
     """Return a function as cloudpickle makes it, which the driver will find at ``place`` (module, qualified name)."""
     made: types.FunctionType = internals._make_function(*arguments)
     received_functions[made] = place
+    if place[0] == "__main__" and "." not in place[1]:
+        # A Pool that a task makes pickles functions by their name in __main__, which is the script's to its author.
+        setattr(sys.modules["__main__"], place[1], made)
     return made
 
 
