@@ -49,6 +49,7 @@ golden: $(VENV)/.dev
 reference: $(VENV)/.dev
 	$(BIN)/python docs/reference/make.py commands > docs/reference/commands.md
 	$(BIN)/python docs/reference/make.py sites > docs/reference/sites.md
+	$(BIN)/python docs/reference/make.py schemas docs/reference/schemas
 
 lock: $(VENV)/.dev
 	$(BIN)/python $(PIP) uv

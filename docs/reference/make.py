@@ -1,11 +1,14 @@
-"""Writes a page of the reference to stdout: ``python docs/reference/make.py commands|sites``."""
+"""Writes the reference: ``make.py commands|sites`` a page to stdout, ``make.py schemas FOLDER`` a file for each."""
 
+import json
 import sys
 import typing
+from pathlib import Path
 
 import click
 
 from pilotage.cli import main as cli
+from pilotage.runs import shapes
 from pilotage.sites.listing import toml_value
 from pilotage.sites.models import MODELS
 
@@ -73,5 +76,15 @@ def _type(annotation):
     return {"str": "string", "int": "integer", "bool": "boolean", "float": "number"}.get(annotation.__name__, "table")
 
 
+def schemas(folder):
+    """Write the JSON Schema of each command's ``--json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in shapes.SCHEMAS:
+        (folder / f"{name}.json").write_text(json.dumps(shapes.schema(name), indent=2) + "\n")
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "schemas":
+        schemas(Path(sys.argv[2]))
+        sys.exit()
     sys.stdout.write("\n".join({"commands": commands, "sites": sites}[sys.argv[1]]()) + "\n")

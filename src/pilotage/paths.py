@@ -121,8 +121,13 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, default=str) + "\n")
 
 
-def write_user_file(path: str, text: str) -> None:
-    """Write a file that a user named, with the permissions of any new file; raises StorageError."""
+def write_user_file(path: str, text: str, *, replace: bool = False) -> None:
+    """Write a file that a user named, with the permissions of any new file; raises StorageError.
+
+    A regular file that is there is replaced only where ``replace`` says so.
+    """
+    if not replace and Path(path).is_file():
+        raise StorageError("there is such a file already", where=path, hint="--force replaces it")
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:

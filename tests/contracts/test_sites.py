@@ -105,7 +105,7 @@ def arguments_of(thing):
     """Return what an object of Parsl was made with, inner objects by class and arguments."""
     found = {}
     for name in inspect.signature(type(thing).__init__).parameters:
-        if name in ("self", "serializer", "script_path", "worker_cwd") or not hasattr(thing, name):
+        if name in ("self", "serializer", "script_path", "worker_cwd", "driver") or not hasattr(thing, name):
             continue
         value = getattr(thing, name)
         if type(value).__module__.startswith(("parsl.providers", "parsl.launchers", "pilotage.providers")):

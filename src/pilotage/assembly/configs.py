@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,10 @@ SiteChoice = str | Mapping[str, str] | None
 
 run_config: Callable[[], Config] | None = None
 """In a driver of ``pilotage run``, makes the run's config: what `config` and `load` without a site mean there."""
+
+
+folder_of_run: str | None = None
+"""In a driver of ``pilotage run``, Parsl's run folder of the run, for every config that is made there."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def check_before_start(chosen: Sequence[Target]) -> None:
                 raise missing(target.file)
             continue
         refuse_if_unready(target.resolved)
+        _require_commands(target.resolved)
         planned = plan(target.resolved, target.label, machine(target.resolved))
         _merge_config(arguments, set_by, planned, target.resolved)
         site = target.resolved.site
@@ -153,7 +159,7 @@ def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path:
         planned = plan(target.resolved, target.label, machine(target.resolved))
         executors.append(_executor(target.resolved, planned, script_path))
         _merge_config(arguments, set_by, planned, target.resolved)
-    arguments["run_dir"] = run_dir or str(paths.RunFolder.create().parsl)
+    arguments["run_dir"] = run_dir or folder_of_run or str(paths.RunFolder.create().parsl)
     call = Call("parsl.config.Config", {**arguments, "executors": executors}, {k: ("config", k) for k in set_by})
     owner = next((t.resolved for t in chosen if t.resolved is not None), None)
     made: Config = make(call, owner if not set_by else next(iter(set_by.values())))
@@ -242,6 +248,22 @@ def refuse_if_unready(resolved: Resolved) -> None:
             f"sites of scheduler {resolved.site.scheduler!r} cannot be run: {reason}",
             where=resolved.place("scheduler"),
             hint=f"pilotage site show {resolved.name} --script shows what it would start",
+        )
+
+
+def _require_commands(resolved: Resolved) -> None:
+    """Raise UnsupportedError where the scheduler's commands are not on this machine."""
+    name = resolved.site.scheduler
+    if name not in ("slurm", "pbspro", "gridengine"):
+        return
+    from pilotage.schedulers import scheduler
+
+    missing = [command for command in scheduler(name).commands if shutil.which(command) is None]
+    if missing:
+        raise UnsupportedError(
+            f"this machine has no {missing[0]}, so it cannot submit jobs of {resolved.name!r}",
+            where=resolved.place("scheduler"),
+            hint="run this on a login node of the site, where its scheduler's commands are on the PATH",
         )
 
 

@@ -12,6 +12,7 @@ from pilotage.cli.lazy import LazyGroup
     cls=LazyGroup,
     commands_in={
         "attach": ("pilotage.cli.runs", "attach", "Show the live view of a run again."),
+        "bundle": ("pilotage.cli.bundle", "bundle", "Put what a run wrote into one file for a bug report."),
         "cancel": ("pilotage.cli.runs", "cancel", "Stop runs in order, and leave nothing."),
         "clean": ("pilotage.cli.runs", "clean", "End what dead runs have left."),
         "logs": ("pilotage.cli.logs", "logs", "Show what a run, a task, a block or a worker wrote."),

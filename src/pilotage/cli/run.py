@@ -15,7 +15,19 @@ if TYPE_CHECKING:
     from pilotage.runs.start import Options
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+class ScriptCommand(click.Command):
+    """A command whose unknown options are most likely meant for the script."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, with a hint where an option is unknown."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            words = f"{error.format_message()} What is for the script comes after --: SCRIPT -- {error.option_name} ..."
+            raise click.UsageError(words, ctx) from error
+
+
+@click.command(cls=ScriptCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("script", metavar="SCRIPT")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGS]...")
 @click.option(

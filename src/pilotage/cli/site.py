@@ -115,8 +115,9 @@ def validate(output: Output, names: tuple[str, ...], assignments: tuple[str, ...
 @click.argument("name", metavar="SITE")
 @set_option
 @click.option("--output", "-o", "path", metavar="FILE", help="Write to a file instead of stdout.")
+@click.option("--force", is_flag=True, help="Replace the file where there is one.")
 @command_options
-def export(output: Output, name: str, assignments: tuple[str, ...], path: str | None) -> None:
+def export(output: Output, name: str, assignments: tuple[str, ...], path: str | None, force: bool) -> None:
     """Write a stand-alone Parsl config module for a site; it needs no pilotage."""
     from pilotage.assembly.export import export as export_site
     from pilotage.paths import write_user_file
@@ -125,7 +126,7 @@ def export(output: Output, name: str, assignments: tuple[str, ...], path: str | 
     if path is None:
         output.text(text, {"site": name, "module": text})
         return
-    write_user_file(path, text)
+    write_user_file(path, text, replace=force)
     output.say(f"written: {path}")
     output.data({"site": name, "path": path})
 

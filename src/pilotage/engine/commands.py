@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
+# All are started with -P: a file in the current folder that is called like a module must not be taken for it.
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 INTERCHANGE = "parsl.executors.high_throughput.interchange"
 OUR_POOL = "pilotage.worker.pool"
@@ -24,12 +25,12 @@ def worker_command(python: str) -> str:
     start = "process_worker_pool.py"
     if not DEFAULT_LAUNCH_CMD.startswith(start):
         raise RuntimeError(f"Parsl's launch command has changed: {DEFAULT_LAUNCH_CMD!r}")
-    return f"{path} -m {POOL}{DEFAULT_LAUNCH_CMD[len(start) :]}"
+    return f"{path} -P -m {POOL}{DEFAULT_LAUNCH_CMD[len(start) :]}"
 
 
 def interchange_command(python: str) -> list[str]:
     """Return the command that starts Parsl's interchange by ``python`` as a module."""
-    return [python, "-m", INTERCHANGE]
+    return [python, "-P", "-m", INTERCHANGE]
 
 
 def with_our_pool(command: str, cwd: str, path: Sequence[str], driver: str = "") -> str:
@@ -50,6 +51,6 @@ def with_our_interchange(command: Sequence[str]) -> list[str]:
     Ours is told which process it belongs to: its parent may be gone before it can ask.
     """
     parts = list(command)
-    if parts[1:] != ["-m", INTERCHANGE]:
+    if parts[1:] != ["-P", "-m", INTERCHANGE]:
         return parts
-    return [*parts[:1], "-m", OUR_INTERCHANGE, "--driver", str(os.getpid())]
+    return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, "--driver", str(os.getpid())]

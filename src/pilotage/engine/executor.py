@@ -6,6 +6,7 @@ Scaling, status and monitoring stay Parsl's.
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import typeguard
 from parsl.executors.errors import BadStateException, ExecutorError
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.executor import HTEXFuture
-from parsl.jobs.states import TERMINAL_STATES
+from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
 from parsl.serialize.errors import SerializationError
 from parsl.serialize.facade import pack_buffers
 
@@ -34,6 +35,8 @@ from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
 T = TypeVar("T")
 NO_ANSWER = (CommandClientBadError, CommandClientTimeoutError)
+LOSSES = 3
+"""Blocks in a row that must have failed before an executor is given up though they had worked."""
 
 
 class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
@@ -208,6 +211,17 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             )
         return self._block_watch
 
+    def handle_errors(self, status: dict[str, JobStatus]) -> None:
+        """Give up for blocks that never worked, as Parsl does; one that did is replaced, and its loss costs a retry.
+
+        But a node on which each manager dies, or a task that ends each, may not go on for ever.
+        """
+        worked = set(self.connected_blocks())
+        in_a_row = itertools.takewhile(_has_failed, (status[block] for block in sorted(status, key=int, reverse=True)))
+        if len(list(in_a_row)) < LOSSES:
+            status = {block: one for block, one in status.items() if block not in worked or not _has_failed(one)}
+        super().handle_errors(status)
+
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, and in a bad state the blocks too, which Parsl then leaves running."""
         self._ending = True
@@ -233,6 +247,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
                 getattr(self, name).close()
         if self.zmq_monitoring is not None:
             self.zmq_monitoring.close()
+
+
+def _has_failed(status: JobStatus) -> bool:
+    return status.state in (JobState.FAILED, JobState.MISSING)
 
 
 def _for_shell(path: str | None) -> str | None:

@@ -59,7 +59,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     progress = Progress(folder)
 
     def started(kernel: DataFlowKernel) -> None:
-        progress.watch(kernel)
+        progress.watch(kernel, own_config=hooks.own_config)
         _unwind_on_termination()
 
     hooks = Hooks(
@@ -83,6 +83,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     graceful = True
     if outcome is not None and not isinstance(outcome, SystemExit):
         graceful = False
+        progress.failures.was_shown(outcome)
         outcome = _shown(outcome, order, talk)
     interrupted = _outcome(lambda: _finish(hooks.kernels, wait=graceful, talk=talk))
     if interrupted is not None:  # Ctrl-C or a signal while tasks were awaited

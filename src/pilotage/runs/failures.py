@@ -27,6 +27,7 @@ class Failures:
     def __init__(self, folder: RunFolder) -> None:
         self._path = folder.path / "failures.json"
         self._kinds: dict[tuple[str, str], dict[str, Any]] = {}
+        self._first: dict[tuple[str, str], BaseException] = {}
         self._lock = threading.Lock()
         self._changed = False
 
@@ -48,6 +49,7 @@ class Failures:
                 self._kinds.get(kind, next(iter(self._kinds.values())))["count"] += 1
                 return
             words = "".join(traceback.format_exception(exception))
+            self._first[kind] = exception
             self._kinds[kind] = {
                 "app": kind[0],
                 "exception": kind[1],
@@ -57,7 +59,15 @@ class Failures:
                 "executor": task["executor"],
                 "tries": task["fail_count"] or 1,
                 "traceback": words[-LONGEST:],
+                "shown": False,
             }
+
+    def was_shown(self, exception: BaseException) -> None:
+        """Note that the script has ended with this very exception, whose traceback the user has then seen."""
+        with self._lock:
+            for kind, first in self._first.items():
+                if first is exception:
+                    self._kinds[kind]["shown"] = self._changed = True
 
     def write(self) -> None:
         """Write the failures down where there are new ones; a full disk is no error."""

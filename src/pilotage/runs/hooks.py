@@ -62,6 +62,8 @@ class Hooks:
         self._say = say
         self.stopped: PilotageError | None = None
         """Why the script was stopped, for good: a script may catch what stops it."""
+        self.own_config = False
+        """Whether the script has loaded a config that is not the site's."""
         self._said: set[str] = set()
         self._ours: set[int] = set()
         self.checkpoint = Checkpoint(folder.checkpoint, ignore_changes=order.ignore_changes)
@@ -73,6 +75,7 @@ class Hooks:
         from parsl.dataflow import dflow
 
         configs.run_config = self._site_config
+        configs.folder_of_run = str(self.folder.parsl)
         original_load = dflow.DataFlowKernelLoader.load.__func__  # type: ignore[attr-defined]
         original_init = dflow.DataFlowKernel.__init__
 
@@ -143,6 +146,7 @@ class Hooks:
         _make_cleanup_repeatable(kernel)
         tell_tasks(kernel)
         self.kernels.append(kernel)
+        self.own_config = self.own_config or id(config) not in self._ours
         self._started(kernel)
 
     def tell_of_checkpoint(self) -> None:

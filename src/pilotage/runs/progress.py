@@ -56,16 +56,18 @@ class Progress:
         self._history: deque[tuple[float, int]] = deque()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failures = Failures(folder)
+        self._own_config = False
+        self.failures = Failures(folder)
         self._node_seconds = 0.0
         self._sampled = self._start
         self._total = 0
         self._total_since = self._start
 
-    def watch(self, kernel: DataFlowKernel) -> None:
+    def watch(self, kernel: DataFlowKernel, *, own_config: bool = False) -> None:
         """Count the tasks of ``kernel`` from now on; the first call starts the sampling."""
+        self._own_config = own_config
         self._kernels.append(kernel)
-        self._failures.watch(kernel)
+        self.failures.watch(kernel)
         if self._thread is None:
             self._thread = threading.Thread(target=self._sample_until_stopped, name="pilotage-progress", daemon=True)
             self._thread.start()
@@ -108,6 +110,7 @@ class Progress:
             "blocks": dict(blocks),
             "elapsed": round(now, 3),
             "kernels": len(self._kernels),
+            "own_config": self._own_config,
         }
 
     def _rate(self, now: float, ended: int) -> float:
@@ -138,7 +141,7 @@ class Progress:
             return
 
     def _write(self, sample: dict[str, Any]) -> None:
-        self._failures.write()
+        self.failures.write()
         if self._beats:
             self._beat()
         try:

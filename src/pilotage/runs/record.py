@@ -92,6 +92,7 @@ def counts(progress: Mapping[str, Any]) -> dict[str, Any]:
         "tasks": progress.get("tasks", {}),
         "blocks": progress.get("blocks", {}),
         "node_hours": progress.get("node_hours", 0.0),
+        "own_config": progress.get("own_config", False),
     }
 
 

@@ -112,6 +112,7 @@ def summary(values: dict[str, Any]) -> str:
     else:
         work = "no tasks"
     sites = ", ".join(f"{label}={site}" if label != site else site for label, site in values["sites"].items())
+    sites = "the script's own config" if values.get("own_config") else sites
     outcome = "" if values["exit_code"] == 0 else f" · exit code {values['exit_code']}"
     if values["state"] in FINAL and values["state"] not in ("finished", "failed"):
         outcome += f" · {values['state']}: {values['reason']}"

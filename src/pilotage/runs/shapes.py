@@ -55,6 +55,7 @@ RUN_PROPERTIES: dict[str, Any] = {
     "eta": {**NUMBER_OR_NULL, "description": "Seconds left, where no task has been added for a while."},
     "blocks": {"type": "object", "additionalProperties": COUNT, "description": "Number of blocks by state."},
     "node_hours": NUMBER,
+    "own_config": {"type": "boolean", "description": "Whether the script has loaded a config of its own."},
     "max_node_hours": NUMBER_OR_NULL,
     "resumes": {**TEXT_OR_NULL, "description": "The run whose results it reused."},
     "error": {"anyOf": [ERROR, {"type": "null"}]},
@@ -80,6 +81,7 @@ FAILURE = _table(
         "executor": TEXT,
         "tries": COUNT,
         "traceback": TEXT,
+        "shown": {"type": "boolean", "description": "Whether the script has ended with it."},
     }
 )
 LOG = _table(

@@ -10,6 +10,9 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,29 +131,47 @@ def start(folder: RunFolder, given: str, options: Options) -> Started:
     with storage(folder.path):
         write_json(folder.path / "supervisor.json", settings)
     detached = subprocess.DEVNULL if options.detach else None
-    try:
-        supervisor = subprocess.Popen(
-            command(folder),
-            stdin=detached,
-            stdout=detached,
-            stderr=detached,
-            start_new_session=True,
-            pass_fds=[*passed, told],
-            env={**os.environ, "PILOTAGE_RUN": folder.id},
-        )
-    finally:
-        for number in (master, slave, told):
-            if number is not None:
-                os.close(number)
-        if theirs is not None:
-            theirs.close()
-    with os.fdopen(ready, "rb") as file:
-        if not file.read(1):
-            words = folder.supervisor_log.read_text(errors="replace")[-2000:] if folder.supervisor_log.exists() else ""
-            raise StorageError(
-                f"the run's supervisor did not start{': ' + words if words else ''}", where=str(folder.supervisor_log)
+    with _interrupts_noted() as interrupts:
+        try:
+            supervisor = subprocess.Popen(
+                command(folder),
+                stdin=detached,
+                stdout=detached,
+                stderr=detached,
+                start_new_session=True,
+                pass_fds=[*passed, told],
+                env={**os.environ, "PILOTAGE_RUN": folder.id},
             )
+        finally:
+            for number in (master, slave, told):
+                if number is not None:
+                    os.close(number)
+            if theirs is not None:
+                theirs.close()
+        with os.fdopen(ready, "rb") as file:
+            started = bool(file.read(1))
+    if not started:
+        words = folder.supervisor_log.read_text(errors="replace")[-2000:] if folder.supervisor_log.exists() else ""
+        raise StorageError(
+            f"the run's supervisor did not start{': ' + words if words else ''}", where=str(folder.supervisor_log)
+        )
+    if interrupts:
+        supervisor.terminate()
     return Started(folder, ours, supervisor)
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Note each Ctrl-C: the supervisor, in its own session, does not hear it, and the run would go on unseen."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def command(folder: RunFolder) -> list[str]:
@@ -168,7 +189,9 @@ def _streams(options: Options) -> tuple[list[str], list[int]]:
     kinds = [_kind(number) for number in range(3)]
     targets = [0, 1, 2]
     if options.keep_stdout:
-        kinds[1], targets[1] = ("closed" if kinds[2] == "closed" else "copy"), 2
+        # What the script prints takes the way of its stderr, and in order.
+        kinds[1], targets[1] = kinds[2], 2
+        kinds[2] = "same" if kinds[2] == "copy" else kinds[2]
     elif kinds[1] == kinds[2] == "copy" and os.path.sameopenfile(1, 2):
         kinds[2] = "same"
     return kinds, targets

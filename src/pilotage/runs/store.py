@@ -43,7 +43,8 @@ def folders() -> list[RunFolder]:
         return []
     except OSError as error:
         raise StorageError(f"cannot read: {error.strerror}", where=str(runs)) from error
-    return [RunFolder(runs / name) for name in names if not name.startswith(".")]
+    # A folder without a record is Parsl's run folder of a config that plain Python has made.
+    return [RunFolder(runs / name) for name in names if (runs / name / "run.json").exists()]
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, Any]:

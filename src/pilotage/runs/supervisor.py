@@ -122,8 +122,7 @@ class Supervisor:
             self.views.append(View(socket.socket(fileno=self.settings["view"])))
         self._listen()
         self._start_driver()
-        os.write(self.settings["ready"], b".")
-        os.close(self.settings["ready"])
+        _tell_ready(self.settings["ready"])
         while self.code is None:
             self._turn(wake)
         self._finish()
@@ -569,6 +568,14 @@ def _become_driver(
     signal.signal(signal.SIGINT, signal.SIG_IGN if settings["ignores_interrupt"] else signal.SIG_DFL)
     os.chdir(settings["cwd"])
     os.execvpe(settings["argv"][0], settings["argv"], environment)  # noqa: S606  what this is for
+
+
+def _tell_ready(descriptor: int) -> None:
+    try:
+        os.write(descriptor, b".")
+    except BrokenPipeError:  # the command that started us has been killed; the run goes on
+        pass
+    os.close(descriptor)
 
 
 def _drained(descriptor: int) -> bytes | None:

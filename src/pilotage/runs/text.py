@@ -30,6 +30,8 @@ def row(run: Mapping[str, Any]) -> list[str]:
 
 
 def _sites(run: Mapping[str, Any]) -> str:
+    if run["own_config"]:
+        return "its own"
     return ", ".join(f"{label}={site}" if label != site else site for label, site in run["sites"].items())
 
 
@@ -79,7 +81,7 @@ def full(run: Mapping[str, Any]) -> str:
         if content:
             lines += ["", title, *(f"  {line}" for line in content)]
     if run["failures"]:
-        lines += ["", failed(run["failures"])]
+        lines += ["", failed(run["failures"], always=True)]
     return "\n".join(lines)
 
 
@@ -98,8 +100,8 @@ def _log(log: Mapping[str, Any]) -> str:
     return f"{' '.join([log['kind'], *filter(None, place)]):<34} {log['path']}"
 
 
-def failed(failures: list[dict[str, Any]]) -> str:
-    """Return what failed, how often, and the first traceback."""
+def failed(failures: list[dict[str, Any]], *, always: bool = False) -> str:
+    """Return what failed, how often, and the first traceback: always, or unless the script has ended with it."""
     count = sum(kind["count"] for kind in failures)
     lines = [f"{count:,} task{'s' if count != 1 else ''} failed"]
     for kind in failures:
@@ -107,6 +109,8 @@ def failed(failures: list[dict[str, Any]]) -> str:
         lines.append(
             f"  {kind['count']:,} x {kind['app']}: {kind['exception']}: {message} (first: task {kind['first_task']})"
         )
+    if failures[0]["shown"] and not always:
+        return "\n".join(lines)
     words = failures[0]["traceback"].rstrip().splitlines()
     if len(words) > TRACEBACK_LINES:
         words = [*words[: TRACEBACK_LINES // 2], "  ...", *words[-TRACEBACK_LINES // 2 :]]

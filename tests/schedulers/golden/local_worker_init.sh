@@ -1,8 +1,11 @@
 #!/bin/bash
 # Rendered by pilotage for this machine (local).
 
+# A command of worker_init that fails ends the block, in words; "|| true" after it lets it pass.
+trap 'code=$?; [ -n "${BASH_SOURCE[1]-}" ] || { echo "worker_init failed (exit code $code): $BASH_COMMAND" >&2; exit $code; }' ERR
 module load conda
 conda activate 'my env'
+trap - ERR
 
 export JOBNAME=@job_name@
 

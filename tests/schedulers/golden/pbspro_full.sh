@@ -11,7 +11,10 @@
 #PBS -A physics
 #PBS -l filesystems=home:eagle
 
+# A command of worker_init that fails ends the block, in words; "|| true" after it lets it pass.
+trap 'code=$?; [ -n "${BASH_SOURCE[1]-}" ] || { echo "worker_init failed (exit code $code): $BASH_COMMAND" >&2; exit $code; }' ERR
 export PATH=/soft/bin:$PATH
+trap - ERR
 
 export JOBNAME=@job_name@
 

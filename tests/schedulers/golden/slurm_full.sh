@@ -19,7 +19,10 @@
 #SBATCH --reservation=tutorial
 #SBATCH --mail-type=END
 
+# A command of worker_init that fails ends the block, in words; "|| true" after it lets it pass.
+trap 'code=$?; [ -n "${BASH_SOURCE[1]-}" ] || { echo "worker_init failed (exit code $code): $BASH_COMMAND" >&2; exit $code; }' ERR
 module load conda
+trap - ERR
 
 export JOBNAME=parsl.cpu.block-0.1763.5
 export PARSL_MEMORY_GB=200

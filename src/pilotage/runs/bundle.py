@@ -1,0 +1,409 @@
+"""One file for a bug report: what a run wrote, and where it ran, without secrets.
+
+Files are chosen by name, so that certificates, results and whatever a script has put into the folder stay out.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import os
+import re
+import stat
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pilotage.errors import PilotageError, UsageError
+from pilotage.paths import RunFolder, storage
+from pilotage.runs.details import details, versions
+from pilotage.runs.task_output import block_files, worker_files
+from pilotage.runs.text import full
+
+TAIL = 5 << 20
+"""Bytes of a file that are kept, its last ones."""
+MOST = 200 << 20
+"""Bytes of all files together, before they are compressed; what is beyond is named, not kept."""
+OWN = (
+    "run.json",
+    "order.json",
+    "supervisor.json",
+    "events.jsonl",
+    "journal.jsonl",
+    "progress.json",
+    "failures.json",
+    "versions.json",
+    "error.json",
+    "request.json",
+    "driver.log",
+    "supervisor.log",
+)
+REMOVED = "[removed]"
+
+
+class Bundle(NamedTuple):
+    """What came of it: the file, its bytes, the files in it, and the secrets that were removed from them."""
+
+    file: Path
+    size: int
+    files: int
+    secrets: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of ``pilotage bundle --json``."""
+        return {"file": str(self.file), "bytes": self.size, "files": self.files, "secrets_removed": self.secrets}
+
+
+def bundle(folder: RunFolder, target: Path | None = None, *, force: bool = False) -> Bundle:
+    """Write the bundle of a run, 0600; a run whose record cannot be read has one too.
+
+    Parameters
+    ----------
+    folder: the run's.
+    target: the file, or a folder to put it in; ``pilotage-ID.tar.gz`` in the current folder by default.
+    force: replace a file that is there.
+
+    Raises UsageError where there is such a file, StorageError where it cannot be written.
+    """
+    name = f"pilotage-{folder.id}"
+    path = (target or Path()).absolute()
+    if path.is_dir():
+        path = path / f"{name}.tar.gz"
+    taken = UsageError("there is such a file", where=str(path), hint="--force replaces it; -o FILE names another")
+    if not force and os.path.lexists(path):
+        raise taken
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    with storage(path):
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                files, secrets = _write(folder, file, name)
+            if force:
+                partial.replace(path)
+            else:
+                _put(partial, path)
+        except FileExistsError as error:
+            raise taken from error
+        finally:
+            partial.unlink(missing_ok=True)
+        return Bundle(path, path.stat().st_size, files, secrets)
+
+
+def _put(partial: Path, path: Path) -> None:
+    """Give a file its name, without ever replacing another's."""
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        partial.replace(path)
+
+
+def _write(folder: RunFolder, file: Any, name: str) -> tuple[int, int]:
+    files = secrets = size = 0
+    left_out = []
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for path in _paths(folder):
+            found = _tail(path)
+            if found is None:
+                continue
+            text, modified = found
+            if size + len(text) > MOST:
+                left_out.append(str(path.relative_to(folder.path)))
+                continue
+            text, removed = redact_file(path.name, text)
+            size += _add(archive, f"{name}/{path.relative_to(folder.path)}", text, modified)
+            files, secrets = files + 1, secrets + removed
+        text, removed = redact(about(folder, left_out))
+        _add(archive, f"{name}/about.txt", text, time.time())
+    return files + 1, secrets + removed
+
+
+def _paths(folder: RunFolder) -> Iterator[Path]:
+    yield from (folder.path / name for name in OWN)
+    yield from sorted(folder.parsl.glob("*/parsl.log"))
+    yield from (log.path for log in block_files(folder.parsl))
+    yield from (log.path for log in worker_files(folder.parsl))
+
+
+def _tail(path: Path) -> tuple[str, float] | None:
+    """Return the last part of a file, in whole lines, and when it was written; None where it is no file to be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        try:
+            file.seek(max(0, status.st_size - TAIL))
+            data = file.read(TAIL)
+        except OSError:
+            return None
+    if status.st_size > TAIL:  # what a secret is known by may stand in the part of a line that is cut off
+        data = data.partition(b"\n")[2]
+    return data.decode(errors="surrogateescape"), status.st_mtime
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str, modified: float) -> int:
+    data = text.encode(errors="surrogateescape")
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.mtime = len(data), 0o600, int(modified)
+    archive.addfile(info, io.BytesIO(data))
+    return len(data)
+
+
+def about(folder: RunFolder, left_out: list[str]) -> str:
+    """Return what ``pilotage show`` says of a run, and the machine that this is."""
+    try:
+        told = full(details(folder))
+    except PilotageError as error:
+        told = f"error: {error}"
+    except Exception as error:  # a record that is no record is what the report may be about
+        told = f"the run cannot be shown: {type(error).__name__}: {error}"
+    machine = [f"  {name} {version}" for name, version in versions().items()]
+    machine.append(f"  cores {os.cpu_count()}")
+    packages = {f"  {found.name} {found.version}" for found in importlib.metadata.distributions() if found.name}
+    parts = [told, "", "the machine that this bundle was made on", *machine]
+    parts += ["", "installed packages", *sorted(packages, key=str.lower)]
+    if left_out:
+        parts += ["", f"left out, to stay below {MOST >> 20} MiB", *(f"  {name}" for name in left_out)]
+    return "\n".join(parts) + "\n"
+
+
+# Secrets
+
+_SHAPES = [
+    (re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----[\s\S]*?-----END \1-----"), REMOVED),
+    # Torn at either end.
+    (re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[A-Za-z0-9+/=:,\s-]|\\n)*"), f"{REMOVED}\n"),
+    (re.compile(r"(?:[A-Za-z0-9+/=]+\s+)*-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"), REMOVED),
+    (re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])"), REMOVED),
+    (re.compile(r"(?<![A-Za-z0-9])(?:gh[a-z]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})"), REMOVED),
+    (re.compile(r"(?<![A-Za-z0-9])(?:sk-[\w-]{20,}|hf_[A-Za-z0-9]{20,}|xox[a-z]-[\w-]{10,}|AIza[\w-]{30,})"), REMOVED),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), REMOVED),  # a JSON Web Token
+    # What stands before a slash, and is a number, is a port.
+    (re.compile(r"(://[^\s/@:\"']{0,200}:)(?!\d{1,5}[/?#]|\[removed\]@)[^\s\"']{1,1000}@"), rf"\1{REMOVED}@"),
+]
+_BEARER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+_WORDS = "key|token|secret|password|passwd|passphrase|credential|authorization|cookie"
+_NAME_CHARACTERS = re.compile(r"[\w.-]")
+_LONGEST_NAME = 80
+# A name's end, and what may stand between it and its value: an equals sign, a colon, the type of a parameter, the
+# "value" of a variable in a list, or, decided by what is before the name, a comma or a space.
+_NAMED = re.compile(
+    rf"(?:{_WORDS})[\w.-]{{0,{_LONGEST_NAME}}}+(?P<quote>\\*[\"'])?(?:"
+    r"\]?[ \t]*(?::[ \t]*[\w.\[\], |]{1,40}?=(?!=)|=>|:=|==?|:)[ \t]*"
+    r"|,?\s{0,40}\\*[\"']?value\\*[\"']?[ \t]*:[ \t]*"
+    r"|(?P<comma>,\s{0,40}(?=\\*[\"']))|(?P<space>[ \t]+))",
+    re.IGNORECASE,
+)
+_SECRET_WORD = re.compile(r"(?:token|secret|password|passwd|passphrase|credential)s?|\w*(?:authorization|cookie)")
+_ENDS_SECRET = re.compile(r"\w+(?:token|secret|password|passwd|passphrase|credentials?)")
+_NO_KEYS = ("monkey", "turkey", "donkey", "hockey", "jockey", "whiskey")
+_AFTER_KEY = ("id", "value", "data", "base", "b", "hex", "secret", "material")
+_NO_SECRETS = ("", "none", "null", "nil", "true", "false", REMOVED)
+_JOURNAL_KEY = re.compile(r"\d+\.\d+\.[0-9a-f]+")  # ours, see `pilotage.journal`
+_LINE_BEGINNING = re.compile(r"[ \t>#+$-]*(?:(?:export|set|setenv|declare -x|typeset -x|-e|--env|ENV)[ \t]+)?")
+_PREFIX = re.compile(r"[bBrRuUfF]{1,2}(?=[\"'])")
+_NUMBER = re.compile(r"-?\d[\d.eE+-]*")
+
+
+def redact_file(name: str, text: str) -> tuple[str, int]:
+    """Return the text of a file without secrets, and how many there were; JSON stays JSON."""
+    try:
+        if name.endswith(".json"):
+            value, count = _redact_json(json.loads(text))
+            return (json.dumps(value, indent=1) + "\n", count) if count else (text, 0)
+        if name.endswith(".jsonl"):
+            lines = [_redact_line(line) for line in text.split("\n")]
+            return "\n".join(line for line, _ in lines), sum(count for _, count in lines)
+    except (ValueError, RecursionError):  # torn: text like any other
+        pass
+    return redact(text)
+
+
+def _redact_line(line: str) -> tuple[str, int]:
+    try:
+        value, count = _redact_json(json.loads(line))
+    except ValueError:
+        return redact(line)
+    return (json.dumps(value), count) if count else (line, 0)
+
+
+def _redact_json(value: Any) -> tuple[Any, int]:
+    """Return a JSON value without secrets, and how many there were."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, list):
+        items, count = [], 0
+        hides = False
+        for item in value:
+            made, removed = _emptied(item) if hides and isinstance(item, str) else _redact_json(item)
+            hides = isinstance(item, str) and item.startswith("-") and _is_credential(item.lstrip("-"))
+            items.append(made)
+            count += removed
+        return items, count
+    if isinstance(value, dict):
+        named = isinstance(value.get("name"), str) and _is_credential(value["name"])
+        found, count = {}, 0
+        for key, child in value.items():
+            hides = _is_credential(key, child) or (named and key == "value")
+            made, removed = _emptied(child) if hides else _redact_json(child)
+            safe, more = redact(key)
+            found[safe] = made
+            count += removed + more
+        return found, count
+    return value, 0
+
+
+def _emptied(value: Any) -> tuple[Any, int]:
+    if isinstance(value, dict):
+        value, count = _redact_json({key: _emptied(child)[0] for key, child in value.items()})
+        return value, count + 1
+    if isinstance(value, list):
+        return [_emptied(item)[0] for item in value], len(value)
+    if value is None or isinstance(value, bool) or str(value).lower() in _NO_SECRETS:
+        return value, 0
+    return REMOVED, 1
+
+
+def redact(text: str) -> tuple[str, int]:
+    """Return ``text`` without secrets, and how many there were; what holds none comes back as it is.
+
+    Secrets are the values of what is called key, token, secret, password and the like (in a shell's, TOML's, YAML's,
+    JSON's and Python's way of writing), and whatever has the shape of one, by whatever name.
+    """
+    count = 0
+    for shape, instead in _SHAPES:
+        text, removed = shape.subn(instead, text)
+        count += removed
+    text, removed = _without_named(text)
+    text, bearers = _BEARER.subn(rf"\g<1>{REMOVED}", text)
+    return text, count + removed + bearers
+
+
+def _without_named(text: str) -> tuple[str, int]:
+    parts: list[str] = []
+    done = count = 0
+    for match in _NAMED.finditer(text):
+        if match.start() < done:
+            continue
+        start, end = _value_of(text, match)
+        if start < end:
+            parts += [text[done:start], REMOVED]
+            done = end
+            count += 1
+    return "".join([*parts, text[done:]]), count
+
+
+def _value_of(text: str, match: re.Match[str]) -> tuple[int, int]:
+    """Return where the secret is that belongs to a name; an empty place where there is none."""
+    nothing = match.end(), match.end()
+    begin = match.start()
+    while begin > max(0, match.start() - _LONGEST_NAME) and _NAME_CHARACTERS.match(text[begin - 1]):
+        begin -= 1
+    name = re.match(r"[\w.-]*", text[begin : match.end()])[0]  # type: ignore[index]  # it always matches
+    escaped = begin > 0 and text[begin - 1] == "\\" and name[0] in "nrt"  # a line break in a string
+    name = name[1:] if escaped else name
+    before = text[max(0, begin - 40) : begin]
+    on_command_line = name.startswith("-")
+    if match["comma"] and not (on_command_line or re.search(r"\(\s*\\*[\"']\Z", before)):
+        return nothing
+    if match["space"] and not (on_command_line or re.search(r"\bsetenv\s+\Z", before)):
+        return nothing
+    at_line_start = escaped or _LINE_BEGINNING.fullmatch(before.rpartition("\n")[2]) is not None
+    whole_line = (at_line_start and not on_command_line) or re.search("(?:authorization|cookie)$", name, re.I)
+    start, end = _extent(text, match.end(), quoted=bool(match["quote"]), whole_line=bool(whole_line))
+    return (start, end) if _is_credential(name.lstrip("-"), text[start:end]) else nothing
+
+
+def _extent(text: str, start: int, *, quoted: bool, whole_line: bool) -> tuple[int, int]:
+    """Return where the value begins and ends that is at ``start``; ``quoted`` says whether its name was."""
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    prefix = _PREFIX.match(text, start)
+    at = prefix.end() if prefix else start
+    for triple in ('"""', "'''"):
+        if text.startswith(triple, at):
+            end = text.find(triple, at + 3)
+            return at + 3, end if end >= 0 else line_end
+    opening = re.compile(r"\\*[\"']").match(text, at)
+    if opening and (quoted or not whole_line):
+        return opening.end(), _closing(text, opening, line_end)
+    if text[at : at + 1] in tuple("[{") and (end := _balanced(text, at)):
+        return at, end
+    if whole_line and not quoted:
+        return start, _block_end(text, start, line_end)
+    if quoted:
+        found = _NUMBER.match(text, at) or re.compile(r"[^\s,}\]]+").match(text, at)
+        return at, found.end() if found else at
+    found = re.compile(r"\S+").match(text, at)
+    end = found.end() if found else at
+    while end > at + 1 and text[end - 1] in "\"'),;]}" and text[at:end] != REMOVED:
+        end -= 1
+    return at, end
+
+
+def _closing(text: str, opening: re.Match[str], line_end: int) -> int:
+    """Return where a string ends: before the mark it began with, or with its line where there is none."""
+    mark = opening[0]
+    at = opening.end()
+    if len(mark) > 1:  # a string in a string: its own escapes have more backslashes
+        found = re.compile(rf"(?<!\\){re.escape(mark)}").search(text, at, line_end)
+        return found.start() if found else line_end
+    found = re.compile(rf"(?:[^\\{mark}\n]|\\.)*+{mark}").match(text, at)
+    return found.end() - 1 if found else line_end
+
+
+def _balanced(text: str, start: int) -> int:
+    """Return where a list or a table ends, 0 where it does not end soon."""
+    depth = 0
+    for match in re.compile(r"\"(?:[^\"\\\n]|\\.)*+\"|'(?:[^'\\\n]|\\.)*+'|[\[\]{}]").finditer(
+        text, start, start + (1 << 16)
+    ):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(match[0], 0)
+        if depth == 0:
+            return match.end()
+    return 0
+
+
+def _block_end(text: str, start: int, line_end: int) -> int:
+    """Return the end of a line, or of the indented lines that YAML's ``|`` begins."""
+    if not re.fullmatch(r"[|>][+-]?\s*", text[start:line_end]):
+        return line_end
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    indent = len(line) - len(line.lstrip())
+    found = re.compile(rf"(?:\n(?:[ \t]{{{indent + 1},}}[^\n]*|[ \t]*(?=\n)))+").match(text, line_end)
+    return found.end() if found else line_end
+
+
+def _is_credential(name: str, value: Any = "?" * 16) -> bool:
+    """Return whether a name is that of a secret, given its value."""
+    if value is None or isinstance(value, bool) or str(value).strip().strip("\"'").lower() in _NO_SECRETS:
+        return False
+    parts = [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    if not parts or parts[-1] in ("error", "exception", "warning"):
+        return False
+    if parts[-1] == "tokens" and re.fullmatch(r"\s*\d+\W*", str(value)):  # of a text, counted
+        return False
+    if any(_SECRET_WORD.fullmatch(part) or _ENDS_SECRET.fullmatch(part) for part in parts):
+        return True
+    if parts in (["key"], ["keys"]):
+        # The word has many other uses.
+        short = len(str(value)) < 16 or not re.fullmatch(r"\S+", str(value).strip())
+        return name.isupper() or (parts == ["key"] and not short and not _JOURNAL_KEY.fullmatch(str(value)))
+    for number, part in enumerate(parts):
+        if part in ("key", "keys") and (name.isupper() or parts[number + 1 : number + 2] in _AFTER_OR_LAST):
+            return True
+        if part.endswith("key") and len(part) > 3 and part not in _NO_KEYS:
+            return True
+    return False
+
+
+_AFTER_OR_LAST = ([], *([word] for word in _AFTER_KEY))
