@@ -180,9 +180,8 @@ def about(folder: RunFolder, left_out: list[str]) -> str:
 
 _SHAPES = [
     (re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----[\s\S]*?-----END \1-----"), REMOVED),
-    # Torn at either end.
+    # Whose end is missing; `_without_torn_keys` looks for those without a beginning.
     (re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[A-Za-z0-9+/=:,\s-]|\\n)*"), f"{REMOVED}\n"),
-    (re.compile(r"(?:[A-Za-z0-9+/=]+\s+)*-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"), REMOVED),
     (re.compile(r"(?<![A-Z0-9])(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}(?![A-Z0-9])"), REMOVED),
     (re.compile(r"(?<![A-Za-z0-9])(?:gh[a-z]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})"), REMOVED),
     (re.compile(r"(?<![A-Za-z0-9])(?:sk-[\w-]{20,}|hf_[A-Za-z0-9]{20,}|xox[a-z]-[\w-]{10,}|AIza[\w-]{30,})"), REMOVED),
@@ -190,15 +189,17 @@ _SHAPES = [
     # What stands before a slash, and is a number, is a port.
     (re.compile(r"(://[^\s/@:\"']{0,200}:)(?!\d{1,5}[/?#]|\[removed\]@)[^\s\"']{1,1000}@"), rf"\1{REMOVED}@"),
 ]
+_END_OF_KEY = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_LINE_OF_KEY = re.compile(r"[ \t]*[A-Za-z0-9+/=]+[ \t\r]*")
 _BEARER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _WORDS = "key|token|secret|password|passwd|passphrase|credential|authorization|cookie"
 _NAME_CHARACTERS = re.compile(r"[\w.-]")
 _LONGEST_NAME = 80
-# A name's end, and what may stand between it and its value: an equals sign, a colon, the type of a parameter, the
-# "value" of a variable in a list, or, decided by what is before the name, a comma or a space.
+# A name's end, and what may stand between it and its value: an equals sign, a colon, the "value" of a variable in a
+# list, or, decided by what is before the name, a comma or a space.
 _NAMED = re.compile(
     rf"(?:{_WORDS})[\w.-]{{0,{_LONGEST_NAME}}}+(?P<quote>\\*[\"'])?(?:"
-    r"\]?[ \t]*(?::[ \t]*[\w.\[\], |]{1,40}?=(?!=)|=>|:=|==?|:)[ \t]*"
+    r"\]?[ \t]*(?:=>|:=|==?|:)[ \t]*"
     r"|,?\s{0,40}\\*[\"']?value\\*[\"']?[ \t]*:[ \t]*"
     r"|(?P<comma>,\s{0,40}(?=\\*[\"']))|(?P<space>[ \t]+))",
     re.IGNORECASE,
@@ -211,6 +212,7 @@ _NO_SECRETS = ("", "none", "null", "nil", "true", "false", REMOVED)
 _JOURNAL_KEY = re.compile(r"\d+\.\d+\.[0-9a-f]+")  # ours, see `pilotage.journal`
 _LINE_BEGINNING = re.compile(r"[ \t>#+$-]*(?:(?:export|set|setenv|declare -x|typeset -x|-e|--env|ENV)[ \t]+)?")
 _PREFIX = re.compile(r"[bBrRuUfF]{1,2}(?=[\"'])")
+_TYPE = re.compile(r"[A-Za-z_][\w.\[\], |]{0,60}?[ \t]=[ \t]+")  # of a parameter, before its default
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*")
 
 
@@ -283,9 +285,25 @@ def redact(text: str) -> tuple[str, int]:
     for shape, instead in _SHAPES:
         text, removed = shape.subn(instead, text)
         count += removed
-    text, removed = _without_named(text)
+    text, torn = _without_torn_keys(text)
+    text, named = _without_named(text)
     text, bearers = _BEARER.subn(rf"\g<1>{REMOVED}", text)
-    return text, count + removed + bearers
+    return text, count + torn + named + bearers
+
+
+def _without_torn_keys(text: str) -> tuple[str, int]:
+    parts: list[str] = []
+    done = 0
+    for match in _END_OF_KEY.finditer(text):
+        start = match.start()
+        while start > done:
+            line = text.rfind("\n", done, start - 1) + 1 or done
+            if not _LINE_OF_KEY.fullmatch(text, line, start - 1 if text[start - 1] == "\n" else start):
+                break
+            start = line
+        parts += [text[done:start], REMOVED]
+        done = match.end()
+    return "".join([*parts, text[done:]]), len(parts) // 2
 
 
 def _without_named(text: str) -> tuple[str, int]:
@@ -343,6 +361,8 @@ def _extent(text: str, start: int, *, quoted: bool, whole_line: bool) -> tuple[i
     if quoted:
         found = _NUMBER.match(text, at) or re.compile(r"[^\s,}\]]+").match(text, at)
         return at, found.end() if found else at
+    if typed := _TYPE.match(text, at):
+        return at, _extent(text, typed.end(), quoted=False, whole_line=False)[1]
     found = re.compile(r"\S+").match(text, at)
     end = found.end() if found else at
     while end > at + 1 and text[end - 1] in "\"'),;]}" and text[at:end] != REMOVED:

@@ -12,6 +12,7 @@ from pilotage.errors import StorageError
 from pilotage.paths import RunFolder, storage, write_json
 from pilotage.runs import sweep
 from pilotage.runs.record import FINAL, RunRecord, owner_is
+from pilotage.runs.store import values_of
 from pilotage.worker import processes
 
 BEYOND_GRACE = 15.0
@@ -30,11 +31,11 @@ def cancel(folder: RunFolder, *, at_once: bool, say: Callable[[str], None]) -> d
     at_once: leave the script no time.
     say: told what is being waited for.
 
-    Raises StorageError where another host cannot be asked.
+    Raises StorageError where another host cannot be asked, and where the run's record cannot be read.
     """
-    record = RunRecord(folder.path)
-    owner = record.values.get("owner") or {}
-    if record.values.get("state") in FINAL:
+    values = values_of(folder)
+    owner = values["owner"]
+    if values["state"] in FINAL:
         return _told(folder, "was over")
     where = owner_is(owner)
     if where == "dead":

@@ -19,6 +19,8 @@ from pilotage.worker import processes
 SCHEMA_VERSION = 1
 FINAL = ("finished", "failed", "cancelled", "lost")
 STATES = ("starting", "running", "stopping", *FINAL)
+TYPES = {"id": str, "folder": str, "state": str, "script": str, "sites": dict, "owner": dict}
+"""What makes a JSON object a run's record; another program's file of that name is none."""
 
 
 class RunRecord:
@@ -26,12 +28,13 @@ class RunRecord:
 
     Parameters
     ----------
-    folder: the run's folder; the newest record in it is read.
+    folder: the run's folder; the newest record in it is read. ``values`` is empty where there is none to be read.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.values = read_json(self.folder / "run.json")
+        values = read_json(self.folder / "run.json")
+        self.values = values if all(isinstance(values.get(key), kind) for key, kind in TYPES.items()) else {}
 
     @property
     def live_mark(self) -> Path:

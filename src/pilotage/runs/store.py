@@ -167,7 +167,8 @@ def remove(chosen: Sequence[RunFolder]) -> None:
     """Remove runs that have ended, with all that is in their folders; raises UsageError for one that goes on."""
     for folder in chosen:
         values = RunRecord(folder.path).values
-        if is_live(values):
+        beat = None if values else _beat(folder)  # where there is no record to tell, what beats is alive
+        if is_live(values) or (beat is not None and time.time() - beat < SILENT):
             raise UsageError(f"run {folder.id} is not over", hint=f"pilotage cancel {folder.id}")
     for folder in chosen:
         RunRecord(folder.path).unmark_live()

@@ -90,6 +90,7 @@ class Supervisor:
         self.journal = Journal(self._path("journal.jsonl"))
         self.events = Events(self._path("events.jsonl"))
         self.master: int | None = settings["master"]
+        self.typed = bytearray()  # what the terminal has not taken yet
         self.views: list[View] = []
         self.copiers: list[Copier] = []
         self.listener: socket.socket | None = None
@@ -118,6 +119,8 @@ class Supervisor:
         self.record.mark_live()
         processes.become_subreaper()
         self.log = self._open_log()
+        if self.master is not None:
+            os.set_blocking(self.master, False)
         if self.settings["view"] is not None:
             self.views.append(View(socket.socket(fileno=self.settings["view"])))
         self._listen()
@@ -210,15 +213,19 @@ class Supervisor:
             if source is not None:
                 poll.register(source, select.POLLIN)
         slowed = any(len(view.waiting) > SLOW_VIEW for view in self.views)
-        if self.master is not None and not slowed:
-            poll.register(self.master, select.POLLIN)
+        if self.master is not None:
+            wanted = (0 if slowed else select.POLLIN) | (select.POLLOUT if self.typed else 0)
+            if wanted:
+                poll.register(self.master, wanted)
         for view in self.views:
             poll.register(view.connection, select.POLLIN | (select.POLLOUT if view.waiting else 0))
         ready = dict(poll.poll(self._patience() * 1000))
         if wake in ready:
             _drained(wake)
         if self.master in ready:
-            self._pass_output()
+            self._pass_typed()
+            if not slowed:
+                self._pass_output()
         if self.control in ready:
             self._hear_driver()
         if self.listener is not None and self.listener.fileno() in ready:
@@ -235,6 +242,15 @@ class Supervisor:
         now = time.monotonic()
         ends = [self.next_tick - now] + ([self.deadline - now] if self.deadline is not None else [])
         return max(0.0, min(ends))
+
+    def fail(self, error: BaseException) -> None:
+        """End the run for a defect of our own: nothing may be left for that."""
+        self.why = f"pilotage's supervisor has failed: {type(error).__name__}: {error}"
+        self.events.tell("supervisor-failed", self.why, "error", log=self._path("supervisor.log"))
+        self.at_once = True
+        if self.driver and self.code is None:
+            processes.send(self.driver, signal.SIGKILL)
+        self._finish()
 
     # What is heard
 
@@ -321,12 +337,20 @@ class Supervisor:
                 self._interrupt(send=True)
             return
         interrupts = INTERRUPT in typed and self._interrupts_driver()
-        try:
-            os.write(self.master, typed)
-        except OSError:
-            return
+        self.typed += typed
+        self._pass_typed()
         if interrupts:
             self._interrupt(send=False)  # the terminal has sent it
+
+    def _pass_typed(self) -> None:
+        """Give the terminal what was typed; a script that does not read leaves it full."""
+        while self.typed and self.master is not None:
+            try:
+                del self.typed[: os.write(self.master, self.typed[:1024])]
+            except BlockingIOError:
+                return
+            except OSError:
+                self.typed.clear()
 
     def _interrupts_driver(self) -> bool:
         """Return whether Ctrl-C is a signal now, and the driver's: an editor that it runs may use it otherwise."""
@@ -380,8 +404,10 @@ class Supervisor:
             return False
         try:
             piece = os.read(self.master, 1 << 16)
+        except BlockingIOError:
+            return False
         except OSError as error:  # EIO: the last process has closed its side
-            if error.errno not in (errno.EIO, errno.EAGAIN):
+            if error.errno != errno.EIO:
                 raise
             piece = b""
         if not piece:
@@ -521,7 +547,7 @@ class Supervisor:
 
     def _outcome(self, code: int) -> tuple[str, str]:
         if self.why:
-            return "cancelled", self.why
+            return ("failed" if self.why.startswith("pilotage's") else "cancelled"), self.why
         if code == 0:
             return "finished", ""
         if code == -signal.SIGINT and self.interrupted is not None:
@@ -628,4 +654,9 @@ def main() -> None:
         if number not in keep:
             os.dup2(log if number else os.open(os.devnull, os.O_RDONLY), number)
     os.close(log)
-    Supervisor(settings).run()
+    supervisor = Supervisor(settings)
+    try:
+        supervisor.run()
+    except BaseException as error:
+        supervisor.fail(error)
+        raise

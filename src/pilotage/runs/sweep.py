@@ -48,8 +48,12 @@ def marked() -> list[RunFolder]:
 
 
 def is_dead(folder: RunFolder) -> bool:
-    """Return whether nobody looks after a run any more: its owner, one of this host, has ended."""
-    return owner_is(RunRecord(folder.path).values.get("owner")) == "dead"
+    """Return whether nobody looks after a run any more: its owner, one of this host, has ended.
+
+    Of a run whose record cannot be read (a network file system that does not answer) nobody knows that.
+    """
+    values = RunRecord(folder.path).values
+    return bool(values) and owner_is(values.get("owner")) == "dead"
 
 
 def leftovers(folder: RunFolder) -> Leftovers:
