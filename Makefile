@@ -26,7 +26,7 @@ setup: $(VENV)/.run
 setup-dev: $(VENV)/.dev
 
 test: $(VENV)/.dev $(UPSTREAM)/.ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist worksteal
 
 test-all: $(VENV)/.dev $(UPSTREAM)/.ready
 	$(BIN)/python -m pytest

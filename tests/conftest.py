@@ -113,6 +113,18 @@ def pytest_deselected(items):
     _left_out.extend(item.nodeid.partition("[")[0] for item in items if item.get_closest_marker("slow"))
 
 
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # one of several processes: the first of them reports
+        session.config.workeroutput["left_out"] = list(_left_out)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    # Every process has collected all tests.
+    if not _left_out:
+        _left_out.extend(getattr(node, "workeroutput", {}).get("left_out", []))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say of tests that were left out what is said of skipped ones: how many, which, why."""
     for name in dict.fromkeys(_left_out):

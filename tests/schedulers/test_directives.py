@@ -113,7 +113,8 @@ def test_the_users_own_directives_come_last_and_before_the_shell(name):
     text = scheduler(name).render(
         block(worker_init="first", settings={"scheduler_options": f"\n{prefix} --own=1\r\n{prefix} --two\r\n\n"})
     )
-    assert f"{prefix} --own=1\n{prefix} --two\n\nfirst\n" in text
+    assert f"{prefix} --own=1\n{prefix} --two\n\n# " in text
+    assert text.index("--two") < text.index("\nfirst\n")
     assert text.rindex(prefix) == text.index(f"{prefix} --two")
 
 

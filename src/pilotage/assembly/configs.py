@@ -110,12 +110,14 @@ def check_before_start(chosen: Sequence[Target]) -> None:
                 raise missing(target.file)
             continue
         refuse_if_unready(target.resolved)
-        _require_commands(target.resolved)
         planned = plan(target.resolved, target.label, machine(target.resolved))
         _merge_config(arguments, set_by, planned, target.resolved)
         site = target.resolved.site
         if site.config or site.executor or (isinstance(site, BlockSite) and (site.provider or site.launcher)):
             check_arguments(target.resolved)
+    for target in chosen:  # last: what is wrong with a site is wrong on every machine
+        if target.resolved is not None:
+            _require_commands(target.resolved)
 
 
 def is_file(name: str) -> bool:
