@@ -9,8 +9,8 @@ import pytest
 # Helpers of this folder only; pytest's importlib mode puts no folder of tests on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fault_run import FaultRun  # noqa: E402  see above
-from matrix import PAGE, Matrix  # noqa: E402
+from fault_run import FaultRun
+from matrix import PAGE, Matrix
 
 MATRIX = pytest.StashKey()
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,12 +18,13 @@ PARTS = 20
 ANSWER = f"answer {sum(number * number for number in range(PARTS))}"
 FINAL = ("finished", "failed", "cancelled", "lost")
 STOP_AND_KILL = "SIGSTOP, SIGKILL"
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", STOP_AND_KILL)
+INTERCHANGE = "parsl: HTEX interchange"
+"""The title that Parsl gives its interchange once it is up."""
 STOPPED_FOR = 1.0
 """Seconds that a process is stopped before it is killed: what the others make of its silence is part of the fault."""
 
 SCRIPT = f"""
-import os, parsl
+import os, time, parsl
 from parsl import python_app
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -45,6 +45,7 @@ with parsl.load():
         with open(os.path.join(HERE, "seen"), "a") as file:
             file.write(f"{{number}}\\n")
     print("leaving", flush=True)
+    time.sleep(0.1)  # for the fault to come while all is there
 print("answer", total)
 """
 
@@ -126,6 +127,7 @@ class FaultRun:
         self.program = program or [Path(sys.executable).parent / "pilotage"]
         self.options = options
         (folder / "script.py").write_text(script)
+        self.patience = 10  # seconds
         self.known = {}
         self.launcher = None
         self.view = None
@@ -206,7 +208,7 @@ class FaultRun:
     def _kind(self, process, said, found):
         if any("pilotage.cli.driver" in word for word in said):
             return "driver"
-        if "pilotage.engine.interchange" in said or "parsl: HTEX interchange" in said:
+        if "pilotage.engine.interchange" in said or INTERCHANGE in said:
             return "interchange"
         with contextlib.suppress(psutil.NoSuchProcess):
             above = found.get(process.ppid(), (None, []))
@@ -220,7 +222,8 @@ class FaultRun:
         """Take note of every process of the run: its descendants, and those with its mark."""
         supervisor = self.supervisor()
         found = [supervisor, *children(supervisor, recursive=True)] if supervisor is not None else []
-        self.known.update({(one.pid, one.create_time()): one for one in [*found, *self.command.left_behind()]})
+        found += [*self.command.left_behind(), *escapees(self.here).values()]
+        self.known.update({(one.pid, one.create_time()): one for one in found})
 
     def left(self, *, but=()):
         """Return the processes of the run that are alive."""
@@ -245,11 +248,11 @@ class FaultRun:
                 until(self.supervisor, "a supervisor", pause=0.005)
                 return self.view
             return until(lambda: self.find(target), target, pause=0.005)
-        if moment == "mid-run":
-            until(lambda: len(self.seen()) >= 4, lambda: f"some parts done {self.told()}")
-        else:
+        until(lambda: len(self.seen()) >= 4, lambda: f"some parts done {self.told()}")
+        process = self.find(target)
+        if moment == "shutdown":
             until(lambda: "leaving" in self.output(), "the script leaves its block", pause=0.005)
-        return self.find(target)
+        return process
 
     # What must come of it
 
@@ -261,9 +264,9 @@ class FaultRun:
         until(self.is_over, lambda: f"an end; {self.record().get('state')}: {self.told()}", timeout)
         return self.record()["state"]
 
-    def is_gone(self, timeout=10):
+    def is_gone(self):
         """Wait until nothing of the run is alive."""
-        until(lambda: not self.left(), lambda: f"nothing left; there is {self.described(self.left())}", timeout)
+        until(lambda: not self.left(), lambda: f"nothing left; there is {self.described(self.left())}", self.patience)
 
     def is_clean(self):
         """Check that nothing is left, that the journal is empty, and that ``ps`` tells the state; return it."""
@@ -303,11 +306,11 @@ class FaultRun:
 
 
 def escapees(folder):
-    """Return the processes that `ESCAPE` has started, by name."""
+    """Return the processes that `ESCAPE` has started and that live, by name such as ``bash.setsid``."""
     found = {}
     for path in (folder / "pids").glob("*.*"):
         text = path.read_text().split()
-        if text and (process := by_number(int(text[0]))) is not None:
+        if text and (process := by_number(int(text[0]))) is not None and "sleep" in words(process):
             found[path.name] = process
     return found
 
@@ -356,10 +359,3 @@ with parsl.load():
     wait_for(HERE + "/go").result()
 print("went on")
 """
-
-
-def prepare_escape(folder):
-    """Put what `ESCAPING` needs into the folder of a run."""
-    (folder / "pids").mkdir(parents=True, exist_ok=True)
-    (folder / "escape.sh").write_text(ESCAPE)
-

@@ -1,9 +1,14 @@
 """The table of faults: what was done, when, what came of it, how often it was tried and how often it was right."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "faults.md"
+TARGETS = ("supervisor", "driver", "interchange", "manager", "worker", "view")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL", "SIGSTOP, SIGKILL")
 MOMENTS = ("start", "mid-run", "shutdown")
 INTRODUCTION = """# What faults do to a run
 
@@ -12,19 +17,32 @@ INTRODUCTION = """# What faults do to a run
 A run of 20 parts on 2 workers is struck: each of its processes by each signal, as soon as the process is there
 (start), when some parts are done (mid-run), and when the script leaves the block of `parsl.load()` (shutdown).
 
-- A **manager** or **worker** that is lost costs a retry: the run goes on and ends right.
+- A **manager** or **worker** that is lost costs a retry (`config.retries = 3` here): the run goes on and ends right.
+  Parsl notices a lost manager by its heartbeats, after 120 seconds unless `executor.heartbeat_threshold` says otherwise
+  (4 here). After three blocks in a row that failed, the site is given up.
 - Without its **interchange** a run cannot go on: it fails within 5 seconds and says why.
 - A **view** is only a window: the run goes on, but for Ctrl-C (SIGINT), which stops it in order.
 - The **supervisor** stops the run in order at SIGINT and SIGTERM, and passes over SIGHUP. When it is killed, the next
   command of pilotage ends what it left, and the run is `lost`.
 - When the **driver** goes, however that comes, the run is over.
+- When the **terminal** is closed, the run goes on. When the **state folder** becomes full, or read-only, the
+  script goes on to its end; what cannot be written down then is not there: a run may stand as `lost`.
 
 Each time: nothing of the run is alive 10 seconds later, its journal is empty, `pilotage ps` tells its state, and where
 it did not finish, `pilotage resume` ends with the right answer and runs no part anew whose result had come back.
 
-"right" counts the times in which all of that held.
+"right" counts the times in which all of that held. Other tests beside these hold that children which call setsid,
+fork twice, erase their environment or ignore SIGTERM are gone too, and that each of these tests fails without the
+protection that it is about.
 
 """
+
+
+@dataclass
+class Trial:
+    """What came of one trial, in words."""
+
+    came: str = ""
 
 
 class Matrix:
@@ -37,13 +55,30 @@ class Matrix:
         """Take down one trial: ``came`` says in words what came of it."""
         self.outcomes[target, what, moment].append((came, right))
 
+    @contextmanager
+    def trial(self, target, what, moment) -> Iterator[Trial]:
+        """Take down what the block tries: it is right unless the block raises."""
+        tried = Trial()
+        try:
+            yield tried
+        except BaseException:
+            self.add(target, what, moment, tried.came or "not what should", right=False)
+            raise
+        self.add(target, what, moment, tried.came, right=True)
+
     def page(self):
         """Return the page of the docs."""
         rows = ["| struck | by | at | what came of it | times | right |", "|---|---|---|---|---|---|"]
-        for (target, what, moment), tried in self.outcomes.items():
+        for (target, what, moment), tried in sorted(self.outcomes.items(), key=lambda one: _place(*one[0])):
             came = ", ".join(dict.fromkeys(came for came, _ in tried))
             right = sum(good for _, good in tried)
             rows.append(f"| {target} | {what} | {moment} | {came} | {len(tried)} | {right} |")
         total = sum(map(len, self.outcomes.values()))
         right = sum(good for tried in self.outcomes.values() for _, good in tried)
         return INTRODUCTION + "\n".join(rows) + f"\n\nTogether: {total} times, {right} right.\n"
+
+
+def _place(*key):
+    """Return the place of a row in the table: in the order of the lists above, and what is in none of them last."""
+    known = zip((TARGETS, SIGNALS, MOMENTS), key, strict=True)
+    return [names.index(one) if one in names else len(names) for names, one in known]

@@ -4,12 +4,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fault_run import SIGNALS, STOP_AND_KILL, FaultRun, strike, until
-from matrix import MOMENTS
+from fault_run import STOP_AND_KILL, FaultRun, strike, until
+from matrix import MOMENTS, SIGNALS, TARGETS
 
-TARGETS = ("supervisor", "driver", "interchange", "manager", "worker", "view")
 TIMES = int(os.environ.get("PILOTAGE_MATRIX_TIMES", "1"))
-AT_ONCE = 3
 KILLS = ("SIGKILL", STOP_AND_KILL)
 INTERCHANGE_ENDS = "interchange has ended"
 
@@ -42,7 +40,7 @@ def try_fault(run, target, what, moment):
         run.ends(5)
         assert INTERCHANGE_ENDS in run.told(), run.told()
     elif "finished" in expected(target, what, moment):
-        until(lambda: run.is_over() or target == "supervisor" and not run.supervisor(), "an end", 90)
+        until(lambda: run.is_over() or (target == "supervisor" and not run.supervisor()), "an end", 90)
     if target == "supervisor":
         run.pilotage("ps")
     run.is_gone()
@@ -59,13 +57,12 @@ def try_fault(run, target, what, moment):
 def judge(run, target, what, moment, matrix):
     """Return what is wrong, or None; either way it stands in the matrix."""
     try:
-        came = try_fault(run, target, what, moment)
+        with matrix.trial(target, what, moment) as trial:
+            trial.came = try_fault(run, target, what, moment)
     except AssertionError as error:
-        matrix.add(target, what, moment, run.record().get("state", "no run"), right=False)
         return f"{target} {what} at {moment}: {error}"
     finally:
         run.end()
-    matrix.add(target, what, moment, came, right=True)
     return None
 
 
@@ -83,7 +80,7 @@ def cases():
 def test_each_signal(target, moment, tmp_path, pilotage, matrix):
     # A supervisor's own view would end what it leaves, and the next command must be able to do so.
     detached = ("--detach",) if target == "supervisor" else ()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(len(SIGNALS)) as pool:
         tried = []
         for what in SIGNALS * TIMES:
             run = FaultRun(tmp_path / f"{len(tried)}", pilotage)

@@ -19,7 +19,7 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # generic since click
     ) -> list[CompletionItem]:
         """Return the runs that begin so, the newest first; nothing where the store cannot be read."""
         from pilotage.errors import PilotageError
-        from pilotage.runs.record import read_json
+        from pilotage.runs.record import RunRecord
         from pilotage.runs.store import folders
 
         try:
@@ -28,8 +28,8 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # generic since click
             return []
         found = [CompletionItem("@last")] if "@last".startswith(incomplete) and incomplete else []
         for folder in known[:200]:
-            record = read_json(folder.record)
-            words = [folder.id, record.get("name") or ""]
+            record = RunRecord(folder.path).values
+            words = [folder.id, str(record.get("name") or "")]
             about = f"{record.get('state', '?')} {record.get('script', '').rpartition('/')[2]}"
             found += [CompletionItem(word, help=about) for word in words if word and word.startswith(incomplete)]
         return found

@@ -212,14 +212,20 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         return self._block_watch
 
     def handle_errors(self, status: dict[str, JobStatus]) -> None:
-        """Give up for blocks that never worked, as Parsl does; one that did is replaced, and its loss costs a retry.
+        """Give up for blocks that never worked, as Parsl does; one that did, or that was killed, is replaced.
 
         But a node on which each manager dies, or a task that ends each, may not go on for ever.
         """
+        if not any(map(_has_failed, status.values())):  # polled ten times a second, and asking costs the interchange
+            super().handle_errors(status)
+            return
         worked = set(self.connected_blocks())
         in_a_row = itertools.takewhile(_has_failed, (status[block] for block in sorted(status, key=int, reverse=True)))
         if len(list(in_a_row)) < LOSSES:
-            status = {block: one for block, one in status.items() if block not in worked or not _has_failed(one)}
+            lost = {
+                block for block, one in status.items() if _has_failed(one) and (block in worked or _was_killed(one))
+            }
+            status = {block: one for block, one in status.items() if block not in lost}
         super().handle_errors(status)
 
     def shutdown(self, timeout: float = 10.0) -> None:
@@ -251,6 +257,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
 def _has_failed(status: JobStatus) -> bool:
     return status.state in (JobState.FAILED, JobState.MISSING)
+
+
+def _was_killed(status: JobStatus) -> bool:
+    return (status.exit_code or 0) > 128  # a shell's code for a signal
 
 
 def _for_shell(path: str | None) -> str | None:

@@ -69,7 +69,7 @@ class RunRecord:
             ended=iso(now),
             elapsed=round(now - self.values.get("started_at", now), 3),
             error=read_json(self.folder / "error.json") or None,
-            **counts(progress),
+            **{**counts(progress), "blocks": {}},  # none runs any more, whatever the last sample saw
         )
         write_json(self.folder / "run.json", self.values)
 

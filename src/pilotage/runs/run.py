@@ -27,17 +27,14 @@ def begin(order: Order, given: str, options: Options) -> Started:
     options: how.
     """
     folder = RunFolder.create()
-    record = new_record(folder, order, given, options, time.time())
-    try:
-        order.write(folder)
-        if options.resumes:
-            from pilotage.runs.checkpoint import inherit  # imports Parsl
+    new_record(folder, order, given, options, time.time())
+    # Where one of these fails, the mark stays: the next command looks for what may be left and writes the end down.
+    order.write(folder)
+    if options.resumes:
+        from pilotage.runs.checkpoint import inherit  # imports Parsl
 
-            inherit(RunFolder(folder.path.with_name(options.resumes)).checkpoint, folder.checkpoint)
-        return start(folder, given, options)
-    except BaseException:
-        record.unmark_live()
-        raise
+        inherit(RunFolder(folder.path.with_name(options.resumes)).checkpoint, folder.checkpoint)
+    return start(folder, given, options)
 
 
 def watch(started: Started, order: Order, talk: Talk, *, live: bool) -> tuple[Ended, dict[str, Any]]:

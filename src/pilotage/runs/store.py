@@ -44,7 +44,7 @@ def folders() -> list[RunFolder]:
     except OSError as error:
         raise StorageError(f"cannot read: {error.strerror}", where=str(runs)) from error
     # A folder without a record is Parsl's run folder of a config that plain Python has made.
-    return [RunFolder(runs / name) for name in names if (runs / name / "run.json").exists()]
+    return [RunFolder(runs / name) for name in names if name[0] != "." and (runs / name / "run.json").exists()]
 
 
 def shown(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from pilotage.worker import processes
 
 TICK = 1.0
 BEAT = 5.0
+LOOK = 0.1
+"""Seconds between two looks at the log for a view that is shown it."""
 PATIENCE = 1.0
 """Seconds that what the driver left has between SIGTERM and SIGKILL."""
 REPLAY = 64 << 10
@@ -51,6 +53,7 @@ class View:
         self.waiting = bytearray()
         self.taken = time.monotonic()
         self.suspended = False
+        self.place: int | None = None  # in the log, where that is what it is shown
 
     def send(self, kind: bytes, content: bytes) -> None:
         """Queue a frame."""
@@ -233,6 +236,7 @@ class Supervisor:
         for view in list(self.views):
             if view.connection.fileno() in ready:
                 self._hear(view)
+        self._show_log()
         self._flush_views()
         self._obey_signals()
         self._reap()
@@ -241,6 +245,7 @@ class Supervisor:
     def _patience(self) -> float:
         now = time.monotonic()
         ends = [self.next_tick - now] + ([self.deadline - now] if self.deadline is not None else [])
+        ends += [LOOK] if any(view.place is not None for view in self.views) else []
         return max(0.0, min(ends))
 
     def fail(self, error: BaseException) -> None:
@@ -285,18 +290,20 @@ class Supervisor:
         except OSError:
             return
         view = View(connection)
-        if newest := self._newest_output():
+        size = 0 if self.log is None else os.fstat(self.log).st_size
+        if newest := self._newest_output(size):
             view.send(frames.OUTPUT, newest)
+        if "pty" not in self.settings["streams"]:  # it writes on pipes, which lead to the log
+            view.place = size
         self.views.append(view)
 
-    def _newest_output(self) -> bytes:
+    def _newest_output(self, size: int) -> bytes:
         if self.log is None:
             return b""
-        size = os.fstat(self.log).st_size
         newest = os.pread(self.log, REPLAY, max(0, size - REPLAY))
         if size > REPLAY:  # from the beginning of a line
             newest = newest.partition(b"\n")[2]
-        return newest if self.master is not None else newest.replace(b"\n", b"\r\n")
+        return newest
 
     def _hear(self, view: View) -> None:
         try:
@@ -419,6 +426,17 @@ class Supervisor:
             view.send(frames.OUTPUT, piece)
         return True
 
+    def _show_log(self) -> None:
+        """Show views what has come into the log since, where that is where the output goes."""
+        log = self.log  # a thread may close it for good
+        for view in self.views:
+            while log is not None and view.place is not None and len(view.waiting) < SLOW_VIEW:
+                piece = os.pread(log, 1 << 16, view.place)
+                if not piece:
+                    break
+                view.place += len(piece)
+                view.send(frames.OUTPUT, piece)
+
     def _append_to_log(self, piece: bytes) -> None:
         if self.log is None:
             return
@@ -534,6 +552,7 @@ class Supervisor:
                 sys.stderr.write(f"the run's record cannot be written: {error}\n")
         for copier in self.copiers:
             copier.join()
+        self._show_log()
         if not problems:
             self.record.unmark_live()
         if self.listener is not None:
