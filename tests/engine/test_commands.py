@@ -25,7 +25,7 @@ def launched(kind, python, **more):
 @pytest.mark.parametrize("python", PYTHONS)
 def test_parsls_executor_takes_it(python):
     found = launched(Theirs, python)
-    assert found[:3] == [python, "-m", "parsl.executors.high_throughput.process_worker_pool"]
+    assert found[:4] == [python, "-P", "-m", "parsl.executors.high_throughput.process_worker_pool"]
     assert "--block_id=7" in found
     assert "--port=5" in found
 
@@ -36,9 +36,9 @@ def test_ours_starts_the_pool_in_its_folder(python, folder):
     found = launched(HighThroughputExecutor, python, script_path=[folder, "/lib"], worker_cwd=folder)
     end = found.index("--")
     assert found[: end + 1] == [
-        *(python, "-m", "pilotage.worker.pool", "--cwd", folder, "--path", folder, "--path", "/lib", "--")
+        *(python, "-P", "-m", "pilotage.worker.pool", "--cwd", folder, "--path", folder, "--path", "/lib", "--")
     ]
-    assert found[end + 1 :] == launched(Theirs, python)[3:]
+    assert found[end + 1 :] == launched(Theirs, python)[4:]
 
 
 def test_another_command_stays_as_it_is():
@@ -49,8 +49,10 @@ def test_another_command_stays_as_it_is():
 
 def test_our_interchange_knows_its_driver():
     given = interchange_command("/p y")
-    assert given == ["/p y", "-m", "parsl.executors.high_throughput.interchange"]
-    assert with_our_interchange(given) == ["/p y", "-m", "pilotage.engine.interchange", "--driver", str(os.getpid())]
+    assert given == ["/p y", "-P", "-m", "parsl.executors.high_throughput.interchange"]
+    assert with_our_interchange(given) == [
+        *("/p y", "-P", "-m", "pilotage.engine.interchange", "--driver", str(os.getpid()))
+    ]
     assert with_our_interchange(tuple(given))[0] == "/p y"
 
 

@@ -181,9 +181,9 @@ def test_a_long_line_takes_no_time_that_grows_with_its_square():
 def folder(private_home):
     """A run's folder with all that may be in one."""
     made = RunFolder.create()
-    made.record.write_text(
-        json.dumps({"id": made.id, "folder": str(made.path), "state": "finished", "arguments": ["--token", SECRET]})
-    )
+    record = {"id": made.id, "folder": str(made.path), "state": "finished", "script": "/s.py", "sites": {}}
+    record |= {"owner": {"host": "x"}, "arguments": ["--token", SECRET]}
+    made.record.write_text(json.dumps(record))
     Journal(made.journal).create()
     made.output.write_text(f"begun\nAPI_TOKEN={SECRET}\n")
     for name in ("checkpoint/own.results", "parsl/000/htex/certificates/server.key_secret", "cookie.txt"):
@@ -225,14 +225,25 @@ def test_what_is_in_it(folder, project):
         "about.txt",
     }
     assert all(SECRET.encode() not in content for content in found.values())
-    assert made.secrets == 3
+    assert made.secrets == 4, "of the record, the script's output, the block's script and what show says"
     assert found[prefix + "parsl/000/htex/block-0/abc/worker_0.log"] == b"worker \xff\n", "bytes that are no text, too"
     assert b"srun worker" in found[prefix + "parsl/000/submit_scripts/parsl.htex.block-0.123.45.sh"]
     about = found[prefix + "about.txt"].decode()
-    assert "the run cannot be shown" in about, "its record lacks most: a report is made of it even so"
+    assert f"run        {folder.id}\nstate      finished\nscript     /s.py --token {REMOVED}\n" in about
     assert "installed packages\n" in about
     assert "  parsl 20" in about
     assert not list(project.glob(".*")), "nothing is left beside it"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(lambda r: {}, "cannot be read"), (lambda r: {**r, "arguments": 5}, "the run cannot be shown")],
+)
+def test_a_broken_record_is_worth_a_report_too(change, words, folder, project):
+    folder.record.write_text(json.dumps(change(json.loads(folder.record.read_text()))))
+    about = members(bundle(folder).file)[f"pilotage-{folder.id}/about.txt"].decode()
+    assert words in about
+    assert "installed packages\n" in about
 
 
 def test_nothing_is_replaced_unless_it_is_said(folder, project):

@@ -67,6 +67,17 @@ def test_what_a_killed_process_left_is_ended_and_told(script, pilotage):
     assert "ended without a word" in run["reason"]
 
 
+def test_cancel_ends_the_process_and_all_it_started(script, pilotage):
+    path = script("pilotage.load('laptop')\nprint(f(1).result(), flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen([sys.executable, path], env=pilotage.env(), stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"2\n"
+        done = pilotage("cancel", "@last", "--json")
+        assert json.loads(done.stdout)["runs"][0]["outcome"] == "ended"
+        assert process.wait(20) == -signal.SIGTERM
+    (run,) = runs(pilotage)
+    assert (run["state"], run["reason"]) == ("cancelled", "it was cancelled")
+
+
 def test_a_load_that_fails_is_a_run_that_failed(script, pilotage):
     done = pilotage.run([sys.executable, script("pilotage.load('laptop', address='256.1.1.1')\n")])
     assert done.returncode == 1

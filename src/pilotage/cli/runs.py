@@ -99,6 +99,7 @@ def cancel(output: Output, runs: Sequence[str], now: bool) -> None:
 def resume(output: Output, run: str, ignore_changes: bool, name: str | None, detach: bool) -> None:
     """Run the script of RUN again, with its arguments and sites; calls that had finished are not made again."""
     from pilotage.cli.run import carry_out
+    from pilotage.runs.cancel import grace_of
     from pilotage.runs.resume import order_again
     from pilotage.runs.start import Options
     from pilotage.runs.store import checked_name, find, values_of
@@ -111,6 +112,7 @@ def resume(output: Output, run: str, ignore_changes: bool, name: str | None, det
         keep_stdout=output.as_json,
         detach=detach,
         max_node_hours=values.get("max_node_hours"),
+        grace=grace_of(folder),
         resumes=folder.id,
     )
     carry_out(output, order, values.get("given") or str(order.script), options)

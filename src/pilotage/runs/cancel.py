@@ -18,6 +18,8 @@ from pilotage.worker import processes
 BEYOND_GRACE = 15.0
 """Seconds after the grace period that ending everything may take."""
 LOOK = 0.05
+HEARD = 2.0
+"""Seconds that a supervisor may take to hear a signal."""
 
 
 def cancel(folder: RunFolder, *, at_once: bool, say: Callable[[str], None]) -> dict[str, Any]:
@@ -46,30 +48,49 @@ def cancel(folder: RunFolder, *, at_once: bool, say: Callable[[str], None]) -> d
             write_json(folder.request, {"why": f"cancelled from {processes.host()}", "at": time.time()})
         say(f"run {folder.id} is on {owner.get('host')}; it has been asked to stop")
         return _told(folder, "asked")
-    for _ in range(2 if at_once else 1):
-        if processes.is_alive(owner):
-            os.kill(int(owner["pid"]), signal.SIGTERM)
-            os.kill(int(owner["pid"]), signal.SIGCONT)
-        time.sleep(LOOK)
+    _tell(owner)
+    if at_once:
+        _wait_for(lambda: _state(folder) in ("stopping", *FINAL), HEARD)  # two signals at once would be heard as one
+        _tell(owner)
     say(f"stopping run {folder.id}")
     return _told(folder, "ended" if _wait(folder, owner) else "not ended")
 
 
+def _tell(owner: dict[str, Any]) -> None:
+    if processes.is_alive(owner):
+        os.kill(int(owner["pid"]), signal.SIGTERM)
+        os.kill(int(owner["pid"]), signal.SIGCONT)
+
+
+def _wait_for(condition: Callable[[], bool], limit: float) -> None:
+    end = time.monotonic() + limit
+    while not condition() and time.monotonic() < end:
+        time.sleep(LOOK)
+
+
+def _state(folder: RunFolder) -> str | None:
+    return RunRecord(folder.path).values.get("state")
+
+
 def _wait(folder: RunFolder, owner: dict[str, Any]) -> bool:
-    grace = _grace(folder)
+    grace = grace_of(folder)
     end = time.monotonic() + grace + BEYOND_GRACE
     while time.monotonic() < end:
         if RunRecord(folder.path).values.get("state") in FINAL:
             return True
         if not processes.is_alive(owner):
-            if RunRecord(folder.path).values.get("state") not in FINAL:
-                sweep.sweep_one(folder)
+            record = RunRecord(folder.path)
+            if record.values.get("state") not in FINAL:  # a Python process of the user's, which ended by our signal
+                with storage(folder.record):
+                    record.finish("cancelled", -signal.SIGTERM, "it was cancelled")
+            sweep.sweep_one(folder)
             return True
         time.sleep(LOOK)
     return False
 
 
-def _grace(folder: RunFolder) -> float:
+def grace_of(folder: RunFolder) -> float:
+    """Return the seconds that a run has to stop in order."""
     from pilotage.runs.record import read_json
 
     return float(read_json(folder.path / "supervisor.json").get("grace", 8.0))
