@@ -141,9 +141,14 @@ current: Journal | None = None
 """The journal of the run that this process belongs to; None in a process that belongs to none."""
 
 
+def run_id() -> str:
+    """Return the id of this process's run, the name of the folder that its journal is in; empty without one."""
+    return "" if current is None else os.path.basename(os.path.dirname(current.path))  # noqa: PTH119, PTH120
+
+
 def job_name(given: str) -> str:
     """Return a name for a batch job that begins with the id of this process's run: by it the job is found again."""
-    return given if current is None else f"pilotage-{os.path.basename(os.path.dirname(current.path))}.{given}"  # noqa: PTH119, PTH120
+    return f"pilotage-{run_id()}.{given}" if run_id() else given
 
 
 def intend(kind: str, **what: Any) -> str:

@@ -149,13 +149,14 @@ def clean(output: Output, dry_run: bool) -> None:
 
 @click.command()
 @click.argument("runs", type=RunName(), nargs=-1, required=True, metavar="RUN...")
+@click.option("--force", is_flag=True, help="Also one whose host is gone for good, or which has left a batch job.")
 @command_options
-def rm(output: Output, runs: Sequence[str]) -> None:
+def rm(output: Output, runs: Sequence[str], force: bool) -> None:
     """Remove each RUN that is over, with its logs and results."""
     from pilotage.runs.shapes import removed
     from pilotage.runs.store import find, remove
 
     folders = list(dict.fromkeys(find(run) for run in runs))
-    remove(folders)
+    remove(folders, force=force)
     ids: list[Any] = [folder.id for folder in folders]
     output.text("\n".join(f"removed {one}" for one in ids), removed(ids))

@@ -41,13 +41,14 @@ class LocalProvider(ParslLocalProvider):
         """Start a block in a process group of its own; return its job id, the group's id."""
         path = Path(self.script_dir or ".").absolute() / f"{job_name}.{time.time()}.sh"
         self._write(path, self.launcher(command, tasks_per_node, self.nodes_per_block, self.script_dir))
-        key = journal.intend("process", role="block", name=job_name, group=True)
+        key = journal.intend("process", role="block", name=job_name, group=True, run=journal.run_id())
         process = subprocess.Popen(
             ["/bin/bash", "-c", RUNNER, str(path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             process_group=0,
+            env={**os.environ, "PILOTAGE_RUN": journal.run_id()},
         )
         journal.identify(key, **processes.identity(process.pid))
         job_id = str(process.pid)

@@ -64,7 +64,7 @@ def end_process(entry: Entry) -> str | None:
         return None if same_host else f"it is on host {known.get('host')}"
     left = processes.end_known([known], PATIENCE)
     if entry.what.get("group"):
-        left += _end_group(int(known["pid"]))
+        left += _end_group(int(known["pid"]), str(entry.what.get("run", "")))
     return f"processes {left} do not end" if left else None
 
 
@@ -73,11 +73,12 @@ def _same_space(known: dict[str, object]) -> bool:
     return str(known.get("boot", "")).partition("/")[0] == processes.boot().partition("/")[0]
 
 
-def _end_group(group: int) -> list[int]:
-    """End what is left of a process group whose leader is gone, as long as its number is nobody else's."""
-    if processes.start_of(group) is not None:
-        return []
-    members = [pid for pid in processes.parents() if _group_of(pid) == group]
+def _end_group(group: int, run: str) -> list[int]:
+    """End what is left of a process group whose leader is gone: those that carry the run's id.
+
+    The number alone may be another's by now: a shell's pipeline whose first member has ended looks the same.
+    """
+    members = [pid for pid in processes.tagged("PILOTAGE_RUN", run) if _group_of(pid) == group] if run else []
     return processes.end_known([processes.identity(pid) for pid in members])
 
 

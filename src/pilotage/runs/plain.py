@@ -77,10 +77,14 @@ class _Watched:
         atexit.register(self._left_open)
 
     def _cleanup(self) -> None:
+        error = sys.exc_info()[1]  # within "with": what the block was left by
         try:
             self._original()
         finally:
-            self._end("finished", 0, "")
+            if error is None:
+                self._end("finished", 0, "")
+            else:
+                self._end("failed", 1, f"{type(error).__name__}: {error}")
 
     def _left_open(self) -> None:
         # Exit handlers run newest first, so Parsl's own clean-up (registered by load) comes after this one.

@@ -45,10 +45,18 @@ def watch(started: Started, order: Order, talk: Talk, *, live: bool) -> tuple[En
     ended = View(started.view, status, News(started.folder, quiet=order.quiet)).run()
     if ended.by is None:
         started.supervisor.wait()  # it has nothing more to do
+    return _with_record(started.folder, ended, talk)
+
+
+def _with_record(folder: RunFolder, ended: Ended, talk: Talk) -> tuple[Ended, dict[str, Any]]:
+    """Return how a run ended, from its record where the view has not heard it, and the record."""
     if ended.code is None and ended.by is None:
+        values = RunRecord(folder.path).values
+        if values.get("state") in FINAL:
+            return Ended(values["code"], values["state"], values["reason"]), values
         talk.warn("the run's supervisor was killed; ending what it left")
-        sweep.sweep_one(started.folder)
-    return ended, RunRecord(started.folder.path).values
+        sweep.sweep_one(folder)
+    return ended, RunRecord(folder.path).values
 
 
 def follow(
@@ -67,11 +75,8 @@ def follow(
     elapsed = time.time() - values.get("started_at", time.time())
     status = StatusLine(folder, ", ".join(values["sites"].values()), elapsed) if live else None
     _, here = Events(folder.events).read()
-    ended = View(connection, status, News(folder, quiet=not live, offset=here)).run()
-    if ended.code is None and ended.by is None:
-        talk.warn("the run's supervisor was killed; ending what it left")
-        sweep.sweep_one(folder)
-    return ended, RunRecord(folder.path).values
+    ended = View(connection, status, News(folder, quiet=not live, offset=here), leaves_by_key=True).run()
+    return _with_record(folder, ended, talk)
 
 
 class News:

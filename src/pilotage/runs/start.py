@@ -107,8 +107,8 @@ def start(folder: RunFolder, given: str, options: Options) -> Started:
     """
     streams, targets = _streams(options)
     wants_terminal = "pty" in streams
-    master, slave = pty.openpty() if wants_terminal else (None, None)
-    ours, theirs = (None, None) if options.detach else socket.socketpair()
+    master, slave = map(_above_streams, pty.openpty()) if wants_terminal else (None, None)
+    ours, theirs = (None, None) if options.detach else _sockets()
     settings: dict[str, Any] = {
         "folder": str(folder.path),
         "argv": driver.command(folder),
@@ -126,7 +126,7 @@ def start(folder: RunFolder, given: str, options: Options) -> Started:
     if slave is not None:
         _like_ours(slave)
     passed = [number for number in (master, slave, settings["view"]) if number is not None]
-    ready, told = os.pipe()
+    ready, told = map(_above_streams, os.pipe())
     settings["ready"] = told
     with storage(folder.path):
         write_json(folder.path / "supervisor.json", settings)
@@ -180,6 +180,22 @@ def command(folder: RunFolder) -> list[str]:
     flags = ["-I", "-S"] if processes.linux() else ["-I"]  # elsewhere it needs psutil
     code = f"import sys; sys.path.insert(0, {source!r}); from pilotage.runs.supervisor import main; main()"
     return [sys.executable, *flags, "-c", code, str(folder.path)]
+
+
+def _above_streams(descriptor: int) -> int:
+    """Return a descriptor above the standard streams: where one is closed, the next to be opened gets its place."""
+    import fcntl
+
+    if descriptor > 2:
+        return descriptor
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
+    os.close(descriptor)
+    return moved
+
+
+def _sockets() -> tuple[socket.socket, socket.socket]:
+    ours, theirs = (socket.socket(fileno=_above_streams(one.detach())) for one in socket.socketpair())
+    return ours, theirs
 
 
 def _streams(options: Options) -> tuple[list[str], list[int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pilotage.errors import PilotageError, StorageError, UsageError, did_you_mean
+from pilotage.journal import Journal
 from pilotage.paths import RunFolder, state_folder
 from pilotage.runs.record import FINAL, SCHEMA_VERSION, RunRecord, counts, owner_is, read_json
 
@@ -163,13 +164,25 @@ def is_live(values: Mapping[str, Any]) -> bool:
     return values.get("state") not in FINAL and owner_is(values.get("owner")) != "dead"
 
 
-def remove(chosen: Sequence[RunFolder]) -> None:
-    """Remove runs that have ended, with all that is in their folders; raises UsageError for one that goes on."""
+def remove(chosen: Sequence[RunFolder], *, force: bool = False) -> None:
+    """Remove runs that have ended, with all that is in their folders.
+
+    Raises UsageError for one that goes on, and, unless ``force`` says so, for one that may go on elsewhere and for one
+    whose journal is the only trace of a batch job.
+    """
     for folder in chosen:
         values = RunRecord(folder.path).values
         beat = None if values else _beat(folder)  # where there is no record to tell, what beats is alive
-        if is_live(values) or (beat is not None and time.time() - beat < SILENT):
+        silent = values and _state(values, _beat(folder)) == "silent"
+        if silent and not force:
+            hint = "--force removes it where that host is gone for good"
+            raise UsageError(f"run {folder.id} may go on, on a host that has been silent for long", hint=hint)
+        if not silent and (is_live(values) or (beat is not None and time.time() - beat < SILENT)):
             raise UsageError(f"run {folder.id} is not over", hint=f"pilotage cancel {folder.id}")
+        jobs = [entry for entry in Journal(folder.journal).open_entries() if entry.kind != "process"]
+        if jobs and not force:
+            hint = "pilotage clean ends it; --force removes the run, and with it the only trace"
+            raise UsageError(f"run {folder.id} has left a {jobs[0].kind.replace('_', ' ')}", hint=hint)
     for folder in chosen:
         RunRecord(folder.path).unmark_live()
         # Renamed first: a removal that is broken off leaves no half of a run.

@@ -32,9 +32,10 @@ class Copier:
         """Begin to copy."""
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait until all has been copied: until the last writer has ended, and the user's reader has it."""
-        self._thread.join()
+    def join(self, limit: float | None) -> None:
+        """Wait, at most ``limit`` seconds, until the last writer has ended and the user's reader has it all."""
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(limit)
 
     def _copy(self) -> None:
         while piece := os.read(self._read_end, 1 << 16):

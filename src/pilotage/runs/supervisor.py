@@ -30,6 +30,9 @@ from pilotage.worker import processes
 
 TICK = 1.0
 BEAT = 5.0
+TROUBLES = 100
+DRAIN = 1.0
+"""Seconds in which the last output is read."""
 LOOK = 0.1
 """Seconds between two looks at the log for a view that is shown it."""
 PATIENCE = 1.0
@@ -93,6 +96,7 @@ class Supervisor:
         self.journal = Journal(self._path("journal.jsonl"))
         self.events = Events(self._path("events.jsonl"))
         self.master: int | None = settings["master"]
+        self.output_lost = False
         self.typed = bytearray()  # what the terminal has not taken yet
         self.views: list[View] = []
         self.copiers: list[Copier] = []
@@ -122,6 +126,9 @@ class Supervisor:
         self.record.mark_live()
         processes.become_subreaper()
         self.log = self._open_log()
+        for name in ("master", "slave", "view", "ready"):
+            if self.settings[name] is not None:  # none of them is the script's
+                os.set_inheritable(self.settings[name], False)
         if self.master is not None:
             os.set_blocking(self.master, False)
         if self.settings["view"] is not None:
@@ -129,8 +136,15 @@ class Supervisor:
         self._listen()
         self._start_driver()
         _tell_ready(self.settings["ready"])
+        troubles = 0
         while self.code is None:
-            self._turn(wake)
+            try:
+                self._turn(wake)
+            except Exception as error:  # a long run must not end for one odd event
+                troubles += 1
+                if troubles > TROUBLES:
+                    raise
+                sys.stderr.write(f"passed over: {type(error).__name__}: {error}\n")
         self._finish()
 
     def _hear_signals(self) -> int:
@@ -185,7 +199,8 @@ class Supervisor:
             os._exit(127)
         self.driver = pid
         self.control = control
-        for descriptor in {d for d in (theirs, slave, *streams) if d is not None and d > 2}:
+        # The slave stays open: a script that closes all of its own would else be hung up on.
+        for descriptor in {d for d in (theirs, *streams) if d is not None and d > 2 and d != slave}:
             os.close(descriptor)
         for copier in self.copiers:
             copier.start()
@@ -384,7 +399,7 @@ class Supervisor:
     def _send_group(self, number: int) -> None:
         try:
             os.killpg(self.driver, number)
-        except (ProcessLookupError, PermissionError):
+        except OSError:  # it has ended, or there is no such signal
             return
 
     def stop(self, why: str) -> None:
@@ -440,10 +455,12 @@ class Supervisor:
     def _append_to_log(self, piece: bytes) -> None:
         if self.log is None:
             return
-        try:
-            os.write(self.log, piece)
-        except OSError:  # the disk is full: the copy ends here, the run goes on
-            self.log = None
+        while piece:
+            try:
+                piece = piece[os.write(self.log, piece) :]
+            except OSError:  # the disk is full: this piece is lost, the run goes on
+                self.output_lost = True
+                return
 
     def _flush_views(self) -> None:
         for view in list(self.views):
@@ -512,7 +529,7 @@ class Supervisor:
                     asked = json.load(file)
             except (OSError, ValueError):
                 return
-            self.stop(str(asked.get("why", "it was cancelled")))
+            self.stop(str(asked.get("why", "it was cancelled")) if isinstance(asked, dict) else "it was cancelled")
 
     def _hold_to_cap(self) -> None:
         cap = self.settings["max_node_hours"]
@@ -520,8 +537,8 @@ class Supervisor:
             return
         try:
             with open(self._path("progress.json"), encoding="utf-8") as file:
-                used = json.load(file).get("node_hours", 0.0)
-        except (OSError, ValueError):
+                used = float(json.load(file)["node_hours"])
+        except (OSError, ValueError, TypeError, KeyError):
             return
         if used >= cap:
             self.stop(f"it has used {used:.3g} node-hours, and may use {cap:g}")
@@ -532,10 +549,10 @@ class Supervisor:
         code = self.code if self.code is not None else 1
         if self.driver_key:
             self._journal_ended(self.driver_key)
-        while self._output_waits() and self._pass_output():
-            self._flush_views()
+        self._drain_output()
         patience = 0.0 if self.at_once else PATIENCE
         left = processes.end_descendants(patience, reaped=self._note_ended)
+        self._drain_output()
         if left:
             self.events.tell("left", f"these processes do not end: {left}", "error")
         problems = ending.end_all(self.journal, patience=patience)
@@ -551,7 +568,11 @@ class Supervisor:
             except OSError:
                 sys.stderr.write(f"the run's record cannot be written: {error}\n")
         for copier in self.copiers:
-            copier.join()
+            copier.join(PATIENCE if self.why or self.at_once else None)
+        if self.output_lost:
+            self.events.tell(
+                "output-incomplete", "the disk was full: not all of the script's output was kept", "warning"
+            )
         self._show_log()
         if not problems:
             self.record.unmark_live()
@@ -560,6 +581,11 @@ class Supervisor:
             _remove(self._path("view.sock"))
         self.journal.release_reserve()
         self._say_goodbye(json.dumps({"code": code, "state": state, "reason": reason}).encode())
+
+    def _drain_output(self) -> None:
+        end = time.monotonic() + DRAIN  # whoever is left may write for ever
+        while self._output_waits() and time.monotonic() < end and self._pass_output():
+            self._flush_views()
 
     def _output_waits(self) -> bool:
         return self.master is not None and bool(select.select([self.master], [], [], 0)[0])
@@ -572,14 +598,13 @@ class Supervisor:
         if code == -signal.SIGINT and self.interrupted is not None:
             return "cancelled", "Ctrl-C"
         if code < 0:
-            return "failed", f"the driver was ended by {signal.Signals(-code).name}"
+            return "failed", f"the driver was ended by {_name_of(-code)}"
         return "failed", f"the script ended with exit code {code}"
 
     def _say_goodbye(self, last: bytes) -> None:
         for view in self.views:
             view.send(frames.EXIT, last)
-        end = time.monotonic() + STUCK_VIEW
-        while self.views and time.monotonic() < end:
+        while self.views:  # a view that takes nothing for a while is let go by its flush
             for view in list(self.views):
                 if not view.flush() or not view.waiting:
                     self.views.remove(view)
@@ -645,6 +670,13 @@ def _children() -> list[int]:
         return [pid for pid, parent in processes.parents().items() if parent == me]
 
 
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _touch(path: str) -> None:
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -664,11 +696,13 @@ def main() -> None:
     """Supervise the run whose folder is the only argument; its settings are in the file ``supervisor.json`` there."""
     with open(os.path.join(sys.argv[1], "supervisor.json"), encoding="utf-8") as file:  # noqa: PTH118
         settings = json.load(file)
-    log = os.open(os.path.join(settings["folder"], "supervisor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)  # noqa: PTH118
+    opened = os.open(os.path.join(settings["folder"], "supervisor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)  # noqa: PTH118
+    log = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)  # where a standard stream was closed, it got its number
+    os.close(opened)
     used = [target for how, target in zip(settings["streams"], settings["targets"], strict=True) if how == "copy"]
     # Streams of the user's stay at their numbers; our own words go to our log.
     keep = [number for number in range(3) if number in used or settings["streams"][number] == "pass"]
-    sys.stderr = os.fdopen(os.dup(log), "w", buffering=1)
+    sys.stderr = os.fdopen(fcntl.fcntl(log, fcntl.F_DUPFD_CLOEXEC, 3), "w", buffering=1)
     for number in range(3):
         if number not in keep:
             os.dup2(log if number else os.open(os.devnull, os.O_RDONLY), number)

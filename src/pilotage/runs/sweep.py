@@ -118,11 +118,19 @@ def sweep() -> list[Leftovers]:
     """End what any dead run of this host has left; returns what was found, run by run."""
     found = []
     for folder in marked():
-        if not folder.record.exists():
-            RunRecord(folder.path).unmark_live()
-        elif is_dead(folder):
-            found.append(sweep_one(folder))
+        try:
+            if one := _swept(folder):
+                found.append(one)
+        except OSError as error:  # a disk that is away: another command tries again
+            found.append(Leftovers(folder, problems=[f"cannot be looked at: {error}"]))
     return found
+
+
+def _swept(folder: RunFolder) -> Leftovers | None:
+    if folder.record.exists():
+        return sweep_one(folder) if is_dead(folder) else None
+    RunRecord(folder.path).unmark_live()
+    return None
 
 
 def expire(*, dry_run: bool = False) -> list[str]:

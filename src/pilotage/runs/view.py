@@ -28,6 +28,7 @@ from pilotage.runs import frames
 REFRESH = 0.2
 ERASE = b"\r\x1b[2K"
 SUSPEND = b"\x1a"  # Ctrl-Z
+LEAVE = b"\x1c"  # Ctrl-\\
 DETACHING = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,7 +37,7 @@ class Ended:
     """How a view ended.
 
     ``code`` is the driver's exit code, negative for a signal, or None where the run goes on (``by`` is then the
-    signal that ended the view) or where its supervisor has been lost.
+    signal that ended the view, 0 for a key) or where its supervisor has been lost.
     """
 
     code: int | None
@@ -52,6 +53,7 @@ class View:
     ----------
     connection: to the supervisor.
     status: given the terminal's width in columns, returns the text of the status line; None for no line.
+    leaves_by_key: whether Ctrl-\\ ends the view and leaves the run alone.
     news: returns what else there is to tell a person, line by line, since it was last called.
     """
 
@@ -60,7 +62,10 @@ class View:
         connection: socket.socket,
         status: Callable[[int], str] | None,
         news: Callable[[], list[str]] = list,
+        *,
+        leaves_by_key: bool = False,
     ) -> None:
+        self._leaves_by_key = leaves_by_key
         self._connection = connection
         self._status = status if is_terminal(2) else None
         self._news = news
@@ -160,6 +165,9 @@ class View:
         typed = os.read(0, 4096)
         if not typed:
             self._stdin_open = False
+            return
+        if self._leaves_by_key and LEAVE in typed:
+            self._ended = Ended(None, by=0)
             return
         before, suspended, after = typed.partition(SUSPEND)
         if suspended and self._raw is not None and self._raw[3] & termios.ISIG:
