@@ -3,7 +3,7 @@
 import tomllib
 
 import tomlkit
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pilotage.sites.lines import key_lines
@@ -64,15 +64,18 @@ SCALARS = st.one_of(
 
 
 @given(st.dictionaries(KEYS, st.dictionaries(KEYS, SCALARS, max_size=4), max_size=4))
+@example({"00": {"0": []}, "0": {}})
 def test_the_key_is_on_the_line_that_is_told(tables):
     text = tomlkit.dumps(tables)
     assert tomllib.loads(text) == tables
     lines = text.splitlines()
     found = key_lines(text)
+    headers = sorted(found[(table,)] for table in tables)
     for table, values in tables.items():
         assert lines[found[(table,)] - 1].startswith("[")
+        end = next((line - 1 for line in headers if line > found[(table,)]), len(lines))
         for key in values:
-            # The text from that line on, under its table's header, defines the key first.
+            # The text from that line to the next table defines the key first.
             assert found[(table, key)] > found[(table,)]
-            rest = "\n".join(lines[found[(table, key)] - 1 :]) + "\n"
+            rest = "\n".join(lines[found[(table, key)] - 1 : end]) + "\n"
             assert next(iter(tomllib.loads(rest))) == key
