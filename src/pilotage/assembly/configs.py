@@ -142,7 +142,13 @@ def config(site: SiteChoice = None, /, *, run_dir: str | None = None, **override
     return config_of(targets(site, **overrides), run_dir)
 
 
-def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path: Sequence[str] = ()) -> Config:
+def config_of(
+    chosen: Sequence[Target],
+    run_dir: str | None = None,
+    script_path: Sequence[str] = (),
+    *,
+    full_logs: bool = False,
+) -> Config:
     """Return the ``parsl.Config`` of resolved targets; see `config`."""
     if len(chosen) == 1 and chosen[0].file is not None:
         from pilotage.assembly.files import config_from_file
@@ -161,11 +167,24 @@ def config_of(chosen: Sequence[Target], run_dir: str | None = None, script_path:
         planned = plan(target.resolved, target.label, machine(target.resolved))
         executors.append(_executor(target.resolved, planned, script_path))
         _merge_config(arguments, set_by, planned, target.resolved)
+    if not full_logs and keeps_tails(chosen):
+        from pilotage.worker.logs import RingLogging
+
+        arguments.setdefault("initialize_logging", RingLogging())
     arguments["run_dir"] = run_dir or folder_of_run or str(paths.RunFolder.create().parsl)
     call = Call("parsl.config.Config", {**arguments, "executors": executors}, {k: ("config", k) for k in set_by})
     owner = next((t.resolved for t in chosen if t.resolved is not None), None)
     made: Config = make(call, owner if not set_by else next(iter(set_by.values())))
     return made
+
+
+def keeps_tails(chosen: Sequence[Target]) -> bool:
+    """Return whether Parsl's log is kept in rings, rather than in full.
+
+    One that any of the sites wants in full is; and so is that of workers which need not have this package.
+    """
+    sites = [target.resolved.site if target.resolved is not None else None for target in chosen]
+    return all(site is not None and not (isinstance(site, BlockSite) and site.engine.logs == "full") for site in sites)
 
 
 def load(site: SiteChoice = None, /, **overrides: Any) -> DataFlowKernel:
@@ -238,7 +257,15 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     if hasattr(type(provider), "settings"):
         provider.settings = provider_settings(site)
     make(call, resolved, check_only=True)  # an argument that only our subclass knows is none of the site's
-    own = {"serializer": site.engine.serializer, "script_path": tuple(script_path), "provider": provider}
+    engine = site.engine
+    own = {
+        "serializer": engine.serializer,
+        "coalesce": engine.coalesce,
+        "rerun_lost": engine.rerun_lost,
+        "apps": {name: app.model_dump(exclude_none=True) for name, app in engine.apps.items()},
+        "script_path": tuple(script_path),
+        "provider": provider,
+    }
     made: ParslExecutor = make(replace(call, target=OURS[HTEX], arguments={**call.arguments, **own}), resolved)
     return made
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
+import pickle
 import shlex
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,18 +21,21 @@ from parsl.executors.errors import BadStateException, ExecutorError
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.executor import HTEXFuture
 from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
-from parsl.serialize.errors import SerializationError
 from parsl.serialize.facade import pack_buffers
 
 from pilotage import journal
 from pilotage.engine.asking import CarefulCommandClient
+from pilotage.engine.coalescing import Coalescer
 from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
 from pilotage.engine.current import current
-from pilotage.engine.diagnosis import culprit
+from pilotage.engine.incoming import CAPACITY, Incoming
+from pilotage.engine.outbox import Outbox, unsendable
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
 from pilotage.schedulers.base import seconds
 from pilotage.worker import processes
+from pilotage.worker.channel import EXECUTE
+from pilotage.worker.desk import NUMBER, PARTIAL
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
 T = TypeVar("T")
@@ -49,6 +54,9 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     script_path: folders that the workers import from; the driver's own at the start when empty.
     worker_cwd: folder that the workers work in; the driver's current one at the start when None.
     driver: identity of the driver, with which everything on a node ends; this process at the start when None.
+    coalesce: whether short calls travel together.
+    rerun_lost: times that a call which may have begun is sent again free of charge when it was lost.
+    apps: what holds for single apps, by the function's name: ``coalesce`` and ``rerun_lost``.
     """
 
     @typeguard.typechecked
@@ -59,6 +67,9 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         script_path: Sequence[str] = (),
         worker_cwd: str | None = None,
         driver: str | None = None,
+        coalesce: bool = True,
+        rerun_lost: int = 0,
+        apps: Mapping[str, Mapping[str, Any]] | None = None,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
@@ -66,17 +77,28 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.script_path = tuple(script_path)
         self.worker_cwd = worker_cwd
         self.driver = driver
+        self.coalesce = coalesce
+        self.rerun_lost = rerun_lost
+        self.apps = apps
+        self._coalescer: Coalescer | None = None
+        self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
+        self._lock = threading.Lock()
         self._plugins = (FunctionToWorker(), ToWorker(), ToWorker())
         self._composing = False
         self._ending = False
         self._interchange_key = ""
         self._block_watch: BlockWatch | None = None
+        self._our_pool = False
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
         self.script_path = self.script_path or tuple(driver_script_path())
         self.worker_cwd = self.worker_cwd or str(Path.cwd())
         self.driver = self.driver or processes.as_text(processes.identity(os.getpid()))
+        # Only our pool is sure to have us where its workers are, and tells them where their logs go.
+        self._our_pool = f"-m {POOL}" in self.launch_cmd
+        if self.coalesce and self.serializer != "parsl" and self._our_pool:
+            self._coalescer = Coalescer(self._send_batch)
         try:
             super().start()
         except BaseException:
@@ -87,9 +109,24 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HTEXFuture:
         """Send a call to the workers; see Parsl's. Raises SerializationError where it cannot be sent."""
+        if self._coalescer is not None and not resource_specification:
+            if self.bad_state_is_set or self._interchange_is_gone():
+                raise self.executor_exception or self._gone()
+            call = self._outbox.call(func, args, kwargs, current.task)
+            self._coalescer.add(call)
+            return call.future
         if self.serializer == "parsl":
             return super().submit(func, resource_specification, *args, **kwargs)
         self.validate_resource_spec(resource_specification)
+        return self._submit_alone(func, resource_specification, args, kwargs)
+
+    def _submit_alone(
+        self,
+        func: Callable[..., Any],
+        resource_specification: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> HTEXFuture:
         classes: list[type] = []
         try:
             parts = zip(self._plugins, (func, args, kwargs), strict=True)
@@ -97,12 +134,9 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
                 [plugin.identifier + b"\n" + plugin.serialize_and_keep(part, classes) for plugin, part in parts]
             )
         except Exception as error:  # pickling runs the objects' own code, which may raise anything
-            if reason := culprit(func, args, kwargs, self._can_send):
-                error.add_note(f"What cannot be sent is {reason}.")
-            raise SerializationError(getattr(func, "__name__", repr(func))) from error
+            raise unsendable(error, func, args, kwargs) from error
         context: dict[str, Any] = {"resource_spec": resource_specification} if resource_specification else {}
-        # Only our pool is sure to have us where its workers are, and tells them where their logs go.
-        if current.task is not None and f"-m {POOL}" in self.launch_cmd:
+        if current.task is not None and self._our_pool:
             context["task_executor"] = {"f": "pilotage.worker.task.execute", "a": (current.task,)}
         future = self.submit_payload(context, buffer)
         # A class made in a function may live by this call alone, and its instances are yet to come back.
@@ -113,14 +147,39 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         """Send a message to the workers; see Parsl's. Raises ExecutorError when the interchange has ended."""
         if self._interchange_is_gone():
             raise self._gone()  # Parsl's socket would wait for a reader for ever
-        return super().submit_payload(context, buffer)
+        with self._lock:  # which knows one thread only
+            return super().submit_payload(context, buffer)
 
-    def _can_send(self, value: Any) -> bool:
-        try:
-            self._plugins[1].serialize(value)
-        except Exception:  # whatever pickling raised, the answer is no
-            return False
-        return True
+    def _send_batch(self, buffer: bytes, calls: int, budget: float) -> tuple[HTEXFuture, int]:
+        future = self.submit_payload({"task_executor": {"f": EXECUTE, "a": (calls, budget)}}, buffer)
+        number: int = future.parsl_executor_task_id
+        return future, number
+
+    def _heard(self, message: bytes) -> None:
+        """Take in what our interchange says beside Parsl's results."""
+        if self._coalescer is None:
+            return
+        if message.startswith(CAPACITY):
+            self._coalescer.connected(int(message[len(CAPACITY) :]))
+        else:
+            (number,) = NUMBER.unpack_from(message, len(PARTIAL))
+            self._coalescer.heard(number, pickle.loads(memoryview(message)[len(PARTIAL) + NUMBER.size :]))
+
+    def _start_result_queue_thread(self) -> None:
+        self.incoming_q = Incoming(self.incoming_q, self._heard)
+        super()._start_result_queue_thread()
+
+    def outstanding(self) -> int:
+        """Return the number of calls without an outcome."""
+        if self._coalescer is None:
+            return len(self.tasks)
+        return len(self.tasks) - self._coalescer.on_the_way + self._coalescer.outstanding
+
+    def set_bad_state_and_fail_all(self, exception: Exception) -> None:
+        """Let all calls fail, now and from now on; see Parsl's."""
+        super().set_bad_state_and_fail_all(exception)
+        if self._coalescer is not None:
+            self._coalescer.fail_all(BadStateException(self, self.executor_exception))
 
     def initialize_scaling(self) -> None:
         """Compose the launch command, with folders quoted for the shell, which Parsl leaves to luck."""
@@ -196,6 +255,8 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             # Calls may have been on their way into the list while it was gone through.
             for future in [future for future in list(self.tasks.values()) if not future.done()]:
                 future.set_exception(BadStateException(self, self.executor_exception))
+            if self._coalescer is not None:
+                self._coalescer.fail_all(BadStateException(self, self.executor_exception))
         super().poll_facade()
         if self._ending:
             return

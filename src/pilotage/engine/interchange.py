@@ -1,25 +1,94 @@
-"""Starts Parsl's interchange so that it neither ends before its driver nor outlives it.
+"""Parsl's interchange, which neither ends before its driver nor outlives it, and tells the driver a little more.
 
 ``python -m pilotage.engine.interchange --driver PID``
 
 In a session of its own: a Ctrl-C for the terminal's process group must not reach it, since a driver whose interchange
 is gone waits for an answer for ever. And it ends with the driver, however that ends.
+
+Two messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, and
+the number of tasks that all connected managers can hold.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import runpy
+import pickle
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import zmq
+from parsl.executors.high_throughput import interchange as parsls
 
 from pilotage import system
-from pilotage.engine.commands import INTERCHANGE
+from pilotage.engine.incoming import CAPACITY
+from pilotage.worker.desk import PARTIAL
+
+
+class Interchange(parsls.Interchange):
+    """See the module; the arguments are Parsl's."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._told = 0
+        self._counted: tuple[int, int] | None = None
+        self._commands = 0
+
+    def process_command(self, monitoring_radio: Any) -> None:
+        """Answer the driver; one of its commands holds a manager, which then takes no tasks."""
+        self._commands += self.command_channel in self.socks
+        super().process_command(monitoring_radio)
+
+    def process_manager_socket_message(
+        self, interesting_managers: set[bytes], monitoring_radio: Any, kill_event: Any
+    ) -> None:
+        """Pass on what came of a batch that goes on; everything else is Parsl's."""
+        if self.manager_sock not in self.socks:
+            return
+        parts = self.manager_sock.recv_multipart()
+        if len(parts) == 2 and parts[1].startswith(PARTIAL):
+            self.results_outgoing.send(parts[1])
+            return
+        real = self.manager_sock
+        self.manager_sock = _AlreadyRead(real, parts)
+        self.socks[self.manager_sock] = zmq.POLLIN
+        try:
+            super().process_manager_socket_message(interesting_managers, monitoring_radio, kill_event)
+        finally:
+            self.manager_sock = real
+
+    def process_tasks_to_send(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
+        """Send tasks to managers, and tell the driver when their capacity has changed."""
+        counted = len(self._ready_managers), self._commands
+        if counted != self._counted:
+            self._counted = counted
+            managers = self._ready_managers.values()
+            capacity = sum(m["max_capacity"] for m in managers if m["active"] and not m["draining"])
+            if capacity != self._told:
+                self._told = capacity
+                self.results_outgoing.send(CAPACITY + str(capacity).encode())
+        super().process_tasks_to_send(interesting_managers, monitoring_radio)
+
+
+class _AlreadyRead:
+    """The managers' socket for one message that has been read from it."""
+
+    def __init__(self, socket: Any, parts: list[bytes]) -> None:
+        self._socket = socket
+        self._parts = parts
+
+    def recv_multipart(self) -> list[bytes]:
+        return self._parts
+
+    def send_multipart(self, parts: list[bytes]) -> None:
+        self._socket.send_multipart(parts)
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the interchange; it reads its configuration from stdin, as Parsl sends it."""
+    from parsl.utils import setproctitle
+
     parser = argparse.ArgumentParser(prog="pilotage.engine.interchange")
     parser.add_argument("--driver", type=int, required=True, help="process id of the driver, with which to end")
     driver = parser.parse_args(argv).driver
@@ -30,8 +99,8 @@ def main(argv: Sequence[str]) -> None:
     system.when_process_ends(driver, lambda: os._exit(0))
     if not sys.flags.safe_path:
         sys.path[:1] = []  # -m has put the current folder first, where a file may be called like a module of ours
-    sys.argv = [INTERCHANGE]
-    runpy.run_module(INTERCHANGE, run_name="__main__", alter_sys=True)
+    setproctitle("parsl: HTEX interchange")
+    Interchange(**pickle.load(sys.stdin.buffer)).start()
 
 
 if __name__ == "__main__":

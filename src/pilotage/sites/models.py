@@ -36,11 +36,28 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
+class App(Model):
+    """What holds for the calls of one app; what is not given holds as for all."""
+
+    coalesce: bool | None = None
+    """Whether its calls may travel together."""
+    rerun_lost: int | None = Field(None, ge=0)
+    """Times that a call of it which may have begun is sent again free of charge; for apps that may run twice."""
+
+
 class Engine(Model):
     """How calls travel to the workers."""
 
     serializer: Literal["cloudpickle", "parsl"] = "cloudpickle"
     """``cloudpickle`` makes a script that is right on threads right here; ``parsl`` is Parsl's own way."""
+    coalesce: bool = True
+    """Whether calls that were measured to be short travel together."""
+    rerun_lost: int = Field(0, ge=0)
+    """Times that a call which may have begun is sent again free of charge when its worker or node was lost."""
+    apps: dict[str, App] = Field(default_factory=dict)
+    """What holds for single apps, by the name of their function."""
+    logs: Literal["tail", "full"] = "tail"
+    """``tail`` keeps warnings, and the newest lines of Parsl's log where something failed; ``full`` all of it."""
 
 
 class Site(Model):

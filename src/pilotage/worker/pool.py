@@ -9,13 +9,16 @@ PYTHONPATH that the user did not set.
 from __future__ import annotations
 
 import argparse
+import math
+import mmap
 import os
 import runpy
 import sys
 from collections.abc import Sequence
 
-from pilotage.worker import processes
+from pilotage.worker import processes, tails
 from pilotage.worker.guard import guarded
+from pilotage.worker.slots import memory
 
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 
@@ -44,7 +47,27 @@ def main(argv: Sequence[str]) -> None:
     if known.logdir:
         os.environ["PILOTAGE_WORKER_LOGS"] = os.path.abspath(known.logdir)  # noqa: PTH100  see pilotage.worker.task
     interchange = [(address, known.port) for address in (known.addresses or "").split(",") if address and known.port]
-    guarded(lambda: runpy.run_module(POOL, run_name="__main__", alter_sys=True), arguments.driver, interchange)
+    slots = memory(_workers_at_most(known))
+    guarded(lambda: _manage(slots), arguments.driver, interchange, tails.node(sys.argv))
+
+
+def _manage(slots: mmap.mmap) -> None:
+    """Run Parsl's manager, with our context in the place of multiprocessing's."""
+    import parsl.multiprocessing
+
+    from pilotage.worker.manager import Context
+
+    context = Context(slots)
+    context.start()
+    parsl.multiprocessing.SpawnContext = context  # type: ignore[assignment]
+    sys.modules.pop(POOL, None)  # the fork server needed it; here it runs as a program
+    runpy.run_module(POOL, run_name="__main__", alter_sys=True)
+
+
+def _workers_at_most(known: argparse.Namespace) -> int:
+    """Return the number of workers that Parsl's manager will start, or more: the memory may make it fewer."""
+    cores = int(os.environ.get("PARSL_CORES") or os.cpu_count() or 1)
+    return int(min(math.floor(cores / known.cores_per_worker), known.max_workers_per_node))
 
 
 def _work_in(folder: str) -> None:
@@ -60,6 +83,8 @@ def _known(pool: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-l", "--logdir")
     parser.add_argument("-a", "--addresses")
     parser.add_argument("-P", "--port", type=int)
+    parser.add_argument("-c", "--cores_per_worker", type=float, default=1.0)
+    parser.add_argument("--max_workers_per_node", type=float, default=math.inf)
     return parser.parse_known_args(pool)[0]
 
 

@@ -48,7 +48,7 @@ class ToWorker(SerializerBase):
 
     def deserialize(self, payload: bytes) -> Any:
         """Return what was pickled; from now on, this process answers with `ToDriver`."""
-        _answer_with_our_plugin()
+        answer_with_our_plugin()
         return pickle.loads(payload)
 
 
@@ -139,7 +139,7 @@ def _can_send(data: Any) -> bool:
     return True
 
 
-def _answer_with_our_plugin() -> None:
+def answer_with_our_plugin() -> None:
     """Register `Answers` in this process before Parsl's own plug-ins, which stay for what it refuses."""
     _this_thread.has_read_a_call = True
     for methods in (facade.methods_for_code, facade.methods_for_data):

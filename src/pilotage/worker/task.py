@@ -102,7 +102,7 @@ def execute(buffer: bytes, task: int) -> Any:
     buffer: a function and its arguments, serialized.
     task: the kernel's number of the task.
     """
-    output = _output_of_this_worker()
+    output = output_of_this_worker()
     if output is None:
         return execute_task(buffer)
     output.begin(task)
@@ -115,7 +115,8 @@ def execute(buffer: bytes, task: int) -> Any:
 _opened: list[Output | None] = []
 
 
-def _output_of_this_worker() -> Output | None:
+def output_of_this_worker() -> Output | None:
+    """Return where this worker's output goes, None where this is no worker of our pool."""
     if not _opened:
         try:
             _opened.append(_redirect(os.environ.pop(LOGS, None)))

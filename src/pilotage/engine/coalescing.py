@@ -1,0 +1,342 @@
+"""Many short calls as one task of Parsl's, with the outcome of each for itself.
+
+The rules, in the order in which they are applied:
+
+1. Calls leave in the order in which they came.
+2. A call whose function is not known to be short travels alone, and at most two tasks a worker are on their way.
+3. A batch takes no more than its share: what waits is divided among the workers that are idle.
+4. A batch is sized to `TARGET` seconds of measured work, and when its `BUDGET` is spent, what has not begun comes back
+   and goes out again before all that waits.
+5. While short work is on its way and what waits is worth less than a round trip, it waits for more.
+
+What is lost follows one rule: a call that is known not to have begun is sent again, free of charge; one that may have
+begun has failed with the loss as its exception, which Parsl's ``retries`` may repeat, unless its app may be rerun.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, NamedTuple
+
+from parsl.executors.high_throughput.errors import ManagerLost
+
+from pilotage.engine.pace import Pace
+from pilotage.worker.batch import PLAIN, RAISED
+from pilotage.worker.desk import CallLost, Report
+from pilotage.worker.serializer import ToDriver
+from pilotage.worker.slots import unpacked
+
+BUDGET = 0.05
+"""Seconds from a batch's start after which what has not begun comes back."""
+TARGET = 0.02
+"""Seconds of work that a batch is sized to; what a hand-over costs is a twentieth of that."""
+CALLS = 512
+BYTES = 256 << 10
+"""Bytes of arguments and function after which a batch is full."""
+SHORT = 0.005
+"""Seconds up to which a call is short on a few workers."""
+SHORT_A_WORKER = 0.00025
+"""Seconds by which that grows with each worker: the more there are, the less time is there for each task."""
+SHORT_AT_MOST = 0.025
+ROUND_TRIP = 0.0007
+FIRST = 2
+"""Tasks on their way before the first worker has connected."""
+
+logger = logging.getLogger("parsl.pilotage.coalescing")
+
+
+class Rules(NamedTuple):
+    """What a site says about its engine, and an app about itself.
+
+    ``alone``: its calls are never put together. ``reruns``: times that a call which may have begun is sent again free
+    of charge when it was lost.
+    """
+
+    alone: bool = False
+    reruns: int = 0
+
+
+class Call:
+    """One call on its way.
+
+    Parameters
+    ----------
+    name: of the function, for people.
+    function: the function serialized.
+    arguments: ``(args, kwargs)`` of plain values, or both pickled.
+    size: bytes of the arguments, about.
+    task: the kernel's number of the task, None where it is not known.
+    pace: what is known of the function's run time.
+    reruns: times that it may be sent again when it was lost.
+    keep: what has to live until the outcome is there.
+    """
+
+    __slots__ = ("arguments", "function", "future", "keep", "name", "pace", "reruns", "size", "task")
+
+    def __init__(
+        self,
+        name: str,
+        function: bytes,
+        arguments: bytes | tuple[Any, Any],
+        size: int,
+        task: int | None,
+        pace: Pace,
+        reruns: int,
+        keep: Any,
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.arguments = arguments
+        self.size = size
+        self.task = task
+        self.pace = pace
+        self.reruns = reruns
+        self.keep = keep
+        self.future: Future[Any] = Future()
+
+
+class Batch:
+    """Calls that travel as one task; those whose outcome is known are None."""
+
+    __slots__ = ("calls", "short")
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.calls: list[Call | None] = list(calls)
+        self.short = len(calls) > 1 or calls[0].pace.is_short
+
+
+class Coalescer:
+    """The calls of one executor.
+
+    Parameters
+    ----------
+    send: sends a batch (buffer, number of calls, budget in seconds) and returns the future of its `Report` and its
+        number. Called with the lock held.
+    """
+
+    def __init__(self, send: Callable[[bytes, int, float], tuple[Future[Any], int]]) -> None:
+        self.lock = threading.RLock()
+        self.outstanding = 0
+        """Calls without an outcome."""
+        self._send = send
+        self._waiting: collections.deque[Call] = collections.deque()
+        self._flying: dict[int, Batch] = {}
+        self._short_flying = 0
+        self._capacity = 0
+        self._answers = ToDriver()
+        self.batches = 0
+        """Batches of more than one call that were sent."""
+        self.sent = 0
+        """Batches that were sent, of one call too."""
+
+    @property
+    def on_the_way(self) -> int:
+        """Tasks of Parsl's that are batches."""
+        return len(self._flying)
+
+    def add(self, call: Call) -> None:
+        """Take a call; its future gets the outcome."""
+        with self.lock:
+            self.outstanding += 1
+            self._waiting.append(call)
+            if len(self._flying) < self._window:
+                failed = self._pump()
+            else:
+                return
+        _fail(failed)
+
+    def connected(self, capacity: int) -> None:
+        """Take in how many tasks the connected managers can hold."""
+        with self.lock:
+            self._capacity = capacity
+            failed = self._pump()
+        _fail(failed)
+
+    def heard(self, number: int, report: Report) -> None:
+        """Take in what became of a batch that is still going on."""
+        batch = self._flying.get(number)
+        if batch is not None:
+            self._take_in(number, batch, report, final=False)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Let every call that waits fail."""
+        with self.lock:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self.outstanding -= len(waiting)
+        _fail([(call, error) for call in waiting])
+
+    @property
+    def _window(self) -> int:
+        return 2 * self._capacity if self._capacity else FIRST
+
+    @property
+    def _short(self) -> float:
+        return min(SHORT_AT_MOST, max(SHORT, SHORT_A_WORKER * self._capacity))
+
+    def _pump(self) -> list[tuple[Call, BaseException]]:
+        """Send what is to be sent; returns the calls for which that failed."""
+        failed: list[tuple[Call, BaseException]] = []
+        while self._waiting and len(self._flying) < self._window:
+            calls = self._next_batch()
+            if not calls:
+                break
+            try:
+                self._launch(calls)
+            except Exception as error:
+                self.outstanding -= len(calls)
+                failed += [(call, error) for call in calls]
+        return failed
+
+    def _next_batch(self) -> list[Call]:
+        waiting = self._waiting
+        first = waiting[0]
+        if not first.pace.is_short:
+            return [waiting.popleft()]
+        idle = max(self._capacity - len(self._flying), 0)
+        seconds = first.pace.seconds
+        if self._short_flying and len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4:
+            return []
+        share = -(-len(waiting) // (idle or max(self._window - len(self._flying), 1)))
+        most = min(share, CALLS, 2 * first.pace.proofs)
+        calls: list[Call] = []
+        work, size = 0.0, 0
+        while waiting and len(calls) < most and waiting[0].pace.is_short:
+            call = waiting[0]
+            work += call.pace.seconds
+            size += call.size
+            if calls and (work > TARGET or size > BYTES):
+                break
+            calls.append(waiting.popleft())
+        return calls
+
+    def _launch(self, calls: list[Call]) -> None:
+        places: dict[bytes, int] = {}
+        work = [(places.setdefault(call.function, len(places)), call.task, call.arguments) for call in calls]
+        buffer = pickle.dumps((list(places), work), pickle.HIGHEST_PROTOCOL)
+        future, number = self._send(buffer, len(calls), BUDGET)
+        batch = Batch(calls)
+        self._flying[number] = batch
+        self._short_flying += batch.short
+        self.sent += 1
+        self.batches += len(calls) > 1
+        future.add_done_callback(partial(self._landed, number, batch))
+
+    def _landed(self, number: int, batch: Batch, future: Future[Any]) -> None:
+        error = future.exception()
+        if error is None:
+            report = future.result()
+            self._take_in(number, batch, report, final=True)
+            return
+        with self.lock:
+            self._forget(number, batch)
+            again: list[Call] = []
+            failed: list[tuple[Call, BaseException]] = []
+            for call in batch.calls:
+                if call is not None and isinstance(error, ManagerLost) and self._may_rerun(call):
+                    again.append(call)
+                elif call is not None:
+                    failed.append((call, error))
+            self.outstanding -= len(failed)
+            self._waiting.extendleft(reversed(again))
+            failed += self._pump()
+        _fail(failed)
+
+    def _take_in(self, number: int, batch: Batch, report: Report, *, final: bool) -> None:
+        outcomes: list[tuple[Call, bytes]] = []
+        failed: list[tuple[Call, BaseException]] = []
+        short = self._short
+        with self.lock:
+            calls = batch.calls
+            for index, seconds, outcome in unpacked(report.records):
+                if (call := calls[index]) is not None:
+                    calls[index] = None
+                    call.pace.add(seconds, short)
+                    outcomes.append((call, outcome))
+            if final:
+                self._forget(number, batch)
+                failed += self._lost(batch, report)
+            back = self._take_back(batch, report, final=final)
+            self.outstanding -= len(outcomes) + len(failed)
+            self._waiting.extendleft(reversed(back))
+            failed += self._pump()
+        for call, outcome in outcomes:
+            self._settle(call, outcome)
+        _fail(failed)
+
+    def _forget(self, number: int, batch: Batch) -> None:
+        if self._flying.pop(number, None) is not None:
+            self._short_flying -= batch.short
+
+    def _take_back(self, batch: Batch, report: Report, *, final: bool) -> list[Call]:
+        """Return the calls that have not begun; the one that runs longer than it was thought to has to prove itself."""
+        begun = 0 if final else (report.returned if report.returned is not None else len(batch.calls))
+        calls = batch.calls
+        if not final and begun and (running := calls[begun - 1]) is not None:
+            running.pace.refute()
+            if batch.short:
+                batch.short = False
+                self._short_flying -= 1
+        back = [call for call in calls[begun:] if call is not None]
+        calls[begun:] = [None] * len(calls[begun:])
+        return back
+
+    def _lost(self, batch: Batch, report: Report) -> list[tuple[Call, BaseException]]:
+        """Return the calls that have failed with their batch, and why."""
+        calls = batch.calls
+        if report.failed is not None:
+            error = _exception(report.failed)
+            left = [call for call in calls if call is not None]
+            calls[:] = [None] * len(calls)
+            return [(call, error) for call in left]
+        if report.lost is None or (call := calls[report.lost[0]]) is None:
+            return []
+        call.pace.refute()
+        if self._may_rerun(call):
+            return []  # it is still in its place, and goes back with those that have not begun
+        calls[report.lost[0]] = None
+        _, rank, host, how = report.lost
+        return [(call, CallLost(rank, host, how, call.name))]
+
+    @staticmethod
+    def _may_rerun(call: Call) -> bool:
+        call.reruns -= 1
+        return call.reruns >= 0
+
+    def _settle(self, call: Call, outcome: bytes) -> None:
+        """Give a call its outcome."""
+        kind, body = outcome[:1], memoryview(outcome)[1:]
+        if kind == PLAIN:
+            _set(call.future.set_result, pickle.loads(body))
+            return
+        answer = self._answers.deserialize(body)  # type: ignore[arg-type]
+        if kind == RAISED:
+            _set(call.future.set_exception, answer.get_exception())
+        else:
+            _set(call.future.set_result, answer)
+
+
+def _exception(serialized: bytes) -> BaseException:
+    from parsl.serialize import deserialize
+
+    error: BaseException = deserialize(serialized).get_exception()
+    return error
+
+
+def _set(setter: Callable[[Any], None], value: Any) -> None:
+    try:
+        setter(value)
+    except BaseException:
+        # A callback of the script's may raise anything; this is the thread that all other calls wait for.
+        logger.exception("a callback of a future has failed")
+
+
+def _fail(failed: Sequence[tuple[Call, BaseException]]) -> None:
+    for call, error in failed:
+        _set(call.future.set_exception, error)

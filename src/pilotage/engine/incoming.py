@@ -1,0 +1,39 @@
+"""What comes from the interchange: Parsl's results, and messages of ours among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+OURS = b"\x00pilotage "
+"""First bytes of a message that Parsl does not know."""
+CAPACITY = b"\x00pilotage capacity\x00"
+"""First bytes of a message that says how many tasks the connected managers can hold."""
+
+
+class Incoming:
+    """Parsl's queue of results, from which messages of ours are taken out.
+
+    Parameters
+    ----------
+    queue: Parsl's.
+    heard: called with each message of ours, on the thread that reads results.
+    """
+
+    def __init__(self, queue: Any, heard: Callable[[bytes], None]) -> None:
+        self._queue = queue
+        self._heard = heard
+        self.port: int = queue.port
+        self.zmq_context = queue.zmq_context
+
+    def get(self, timeout_ms: int | None = None) -> bytes | None:
+        """Return the next result; None where there is none within ``timeout_ms`` milliseconds, or it was ours."""
+        message: bytes | None = self._queue.get(timeout_ms)
+        if message is not None and message.startswith(OURS):
+            self._heard(message)
+            return None
+        return message
+
+    def close(self) -> None:
+        """Close the queue."""
+        self._queue.close()

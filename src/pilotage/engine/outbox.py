@@ -1,0 +1,109 @@
+"""From a call of an app to what travels: the function serialized, and its arguments."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from parsl.serialize.errors import SerializationError
+
+from pilotage.engine.coalescing import Call
+from pilotage.engine.diagnosis import culprit
+from pilotage.engine.functions import Functions
+from pilotage.engine.pace import Pace
+from pilotage.worker.serializer import ToWorker
+
+KEPT = 1000
+RULES = "__pilotage_rules__"
+"""Attribute of a function that `pilotage.rules` has marked."""
+RESOURCES = "parsl_resource_specification"
+_NUMBERS = frozenset({int, float, bool, complex, type(None)})
+_TEXTS = frozenset({str, bytes})
+
+
+class Outbox:
+    """Makes `Call` objects; for one thread at a time, as Parsl submits.
+
+    Parameters
+    ----------
+    coalesce: whether short calls travel together.
+    rerun_lost: times that a call which may have begun is sent again free of charge when it was lost.
+    apps: both, for single apps by the function's name.
+    """
+
+    def __init__(self, *, coalesce: bool, rerun_lost: int, apps: Mapping[str, Mapping[str, Any]]) -> None:
+        self._site = {"coalesce": coalesce, "rerun_lost": rerun_lost}
+        self._apps = apps
+        self._functions = Functions()
+        self._arguments = ToWorker()
+        self._known: OrderedDict[int, tuple[Callable[..., Any], Pace, int, str]] = OrderedDict()
+
+    def call(
+        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: int | None
+    ) -> Call:
+        """Return a call of ``function``; raises SerializationError where it cannot be sent."""
+        target = getattr(function, "__wrapped__", function)  # a wrapper may be made anew for each call
+        known = self._known.get(id(target))
+        if known is None:
+            known = self._get_to_know(target)
+        _, pace, reruns, name = known
+        classes: list[type] = []
+        try:
+            serialized = self._functions.serialized(function, classes)
+            size = plain_size(args, kwargs)
+            if size is not None:
+                if RESOURCES in kwargs:
+                    kwargs = {**kwargs, RESOURCES: {}}
+                return Call(name, serialized, (args, kwargs), size, task, pace, reruns, classes)
+            arguments = self._arguments.serialize_and_keep((args, kwargs), classes)
+        except Exception as error:  # pickling runs the objects' own code, which may raise anything
+            raise unsendable(error, function, args, kwargs) from error
+        return Call(name, serialized, arguments, len(arguments), task, pace, reruns, classes)
+
+    def _get_to_know(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], Pace, int, str]:
+        name = getattr(function, "__name__", repr(function))
+        rules = {**self._site, **self._apps.get(name, {}), **getattr(function, RULES, {})}
+        known = function, Pace(alone=not rules["coalesce"]), int(rules["rerun_lost"]), name
+        self._known[id(function)] = known
+        if len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return known
+
+
+def plain_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+    """Return the bytes of arguments that are plain values, about; None where one is more than that.
+
+    Plain values cannot change after the call, and mean the same to any pickler.
+    """
+    size = 0
+    for value in args:
+        if type(value) in _NUMBERS:
+            continue
+        if type(value) not in _TEXTS:
+            return None
+        size += len(value)
+    for name, value in kwargs.items():
+        if type(value) in _NUMBERS or (name == RESOURCES and value == {}):
+            continue
+        if type(value) not in _TEXTS:
+            return None
+        size += len(value)
+    return size
+
+
+def unsendable(
+    error: Exception, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> SerializationError:
+    """Return what is raised for a call that ``error`` keeps from being sent; the error gets a note of what it is."""
+    if reason := culprit(function, args, kwargs, _can_send):
+        error.add_note(f"What cannot be sent is {reason}.")
+    return SerializationError(getattr(function, "__name__", repr(function)))
+
+
+def _can_send(value: Any) -> bool:
+    try:
+        ToWorker().serialize(value)
+    except Exception:  # whatever pickling raised, the answer is no
+        return False
+    return True

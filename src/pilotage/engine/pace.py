@@ -1,0 +1,46 @@
+"""How long the calls of a function take, as far as it was measured."""
+
+from __future__ import annotations
+
+PROOFS = 3
+"""Short calls in a row after which a function counts as short."""
+DECAY = 0.98
+"""What is left of the estimate after each shorter call: it rises at once and falls slowly."""
+OVERHEAD = 2e-6
+"""Seconds that a worker spends on a call beside the function itself."""
+
+
+class Pace:
+    """What is known of one function's run time; times are in seconds."""
+
+    __slots__ = ("_estimate", "alone", "proofs")
+
+    def __init__(self, *, alone: bool = False) -> None:
+        self._estimate = 0.0
+        self.proofs = 0
+        """Short calls in a row."""
+        self.alone = alone
+        """Whether its calls are never put into a batch with others."""
+
+    def add(self, seconds: float, short: float) -> None:
+        """Take in a call that took ``seconds``; up to ``short`` seconds are short."""
+        if seconds > short:
+            self.refute()
+            return
+        self.proofs += 1
+        self._estimate = max(seconds, self._estimate * DECAY)
+
+    def refute(self) -> None:
+        """Note that a call is not short, or was lost: the function has to prove itself anew."""
+        self.proofs = 0
+        self._estimate = 0.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether its calls may travel together."""
+        return self.proofs >= PROOFS and not self.alone
+
+    @property
+    def seconds(self) -> float:
+        """What a call is expected to take, and rather less than more."""
+        return self._estimate + OVERHEAD

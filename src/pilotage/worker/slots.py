@@ -1,0 +1,125 @@
+"""What a worker has done of its batch, in memory that outlives it.
+
+One shared mapping for a node, made before any worker is forked, with a slot for each worker. The worker writes the
+number of calls that it has begun and the outcome of each when it is known; its manager reads them, also after the
+worker was killed. So a death names the call that was running, and takes with it no finished result. The mapping has
+no name, so nothing can be left of it.
+
+A slot is a head and the records of finished calls, one after another::
+
+    head:    batch (8 bytes), begun (4), limit (4), used (4)
+    record:  index in the batch (4), seconds that the call took (8), length (4), outcome
+
+``used`` is written after the record it counts, so a record is whole or not there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+SIZE = 256 << 10
+"""Bytes of a slot; an outcome for which there is no room goes to the manager in a message of its own."""
+NO_LIMIT = 0xFFFFFFFF
+_HEAD = struct.Struct("=QIII")
+_RECORD = struct.Struct("=IdI")
+_WORD = struct.Struct("=I")
+_BEGUN, _LIMIT, _USED = 8, 12, 16
+_ROOM = SIZE - _HEAD.size
+
+
+class Record(NamedTuple):
+    """A call that has ended: its index in the batch, the seconds that it took, and its outcome as bytes."""
+
+    index: int
+    seconds: float
+    outcome: bytes
+
+
+def memory(workers: int) -> mmap.mmap:
+    """Return shared memory with slots for ``workers`` workers; pages that nobody writes cost nothing."""
+    return mmap.mmap(-1, SIZE * max(workers, 1))
+
+
+class Slot:
+    """The slot of one worker.
+
+    Parameters
+    ----------
+    shared: what `memory` returned, or a copy of it after a fork.
+    worker: the worker's rank on its node, from 0.
+    """
+
+    def __init__(self, shared: mmap.mmap, worker: int) -> None:
+        self._shared = shared
+        self._start = worker * SIZE
+
+    def prepare(self, batch: int) -> None:
+        """Empty the slot for a batch; the manager does it while the worker is idle."""
+        _HEAD.pack_into(self._shared, self._start, batch, 0, NO_LIMIT, 0)
+
+    @property
+    def batch(self) -> int:
+        """Number of the batch that the slot is about."""
+        number: int = _HEAD.unpack_from(self._shared, self._start)[0]
+        return number
+
+    @property
+    def begun(self) -> int:
+        """Calls that the worker has begun."""
+        number: int = _WORD.unpack_from(self._shared, self._start + _BEGUN)[0]
+        return number
+
+    @property
+    def used(self) -> int:
+        """Bytes of records."""
+        number: int = _WORD.unpack_from(self._shared, self._start + _USED)[0]
+        return number
+
+    def may_begin(self, index: int) -> bool:
+        """Note that the call is begun, and return whether it may be: the manager may have taken it back.
+
+        First written, then asked: whoever sets the limit and looks a moment later sees what was begun before.
+        """
+        shared, start = self._shared, self._start
+        _WORD.pack_into(shared, start + _BEGUN, index + 1)
+        limit: int = _WORD.unpack_from(shared, start + _LIMIT)[0]
+        return index < limit
+
+    def limit(self, calls: int) -> None:
+        """Let the worker begin no call from index ``calls`` on."""
+        _WORD.pack_into(self._shared, self._start + _LIMIT, calls)
+
+    def add(self, index: int, seconds: float, outcome: bytes) -> bool:
+        """Keep the outcome of a call; returns False where there is no room for it."""
+        shared, begin = self._shared, self._start + _HEAD.size
+        used: int = _WORD.unpack_from(shared, self._start + _USED)[0]
+        end = used + _RECORD.size + len(outcome)
+        if end > _ROOM:
+            return False
+        _RECORD.pack_into(shared, begin + used, index, seconds, len(outcome))
+        shared[begin + used + _RECORD.size : begin + end] = outcome
+        _WORD.pack_into(shared, self._start + _USED, end)
+        return True
+
+    def records(self, since: int, until: int) -> bytes:
+        """Return the records between two values of `used`, as `unpacked` reads them."""
+        begin = self._start + _HEAD.size
+        return self._shared[begin + since : begin + until]
+
+
+def packed(index: int, seconds: float, outcome: bytes) -> bytes:
+    """Return a record as bytes."""
+    return _RECORD.pack(index, seconds, len(outcome)) + outcome
+
+
+def unpacked(records: bytes) -> Iterator[Record]:
+    """Yield the records that were packed one after another."""
+    place, end, head = 0, len(records), _RECORD.size
+    while place < end:
+        index, seconds, length = _RECORD.unpack_from(records, place)
+        place += head
+        yield Record(index, seconds, records[place : place + length])
+        place += length
