@@ -7,7 +7,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 SITE ?= laptop
 
 .DELETE_ON_ERROR:
-.PHONY: help run setup setup-dev test test-all test-upstream lint format lock golden reference clean
+.PHONY: help run setup setup-dev test test-all test-upstream lint format lock golden reference bench clean
 
 help:
 	@echo "make run            run the tutorial and the standard library census on this machine"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint           ruff and mypy"
 	@echo "make golden         write the golden files anew, after a change that was meant"
 	@echo "make reference      write the generated pages of the docs anew"
+	@echo "make bench          measure pilotage beside its peers and write docs/performance.md (needs network once)"
 	@echo "make lock           pin the dependencies anew (needs network)"
 
 run: $(VENV)/.run
@@ -50,6 +51,10 @@ reference: $(VENV)/.dev
 	$(BIN)/python docs/reference/make.py commands > docs/reference/commands.md
 	$(BIN)/python docs/reference/make.py sites > docs/reference/sites.md
 	$(BIN)/python docs/reference/make.py schemas docs/reference/schemas
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py $(BENCH)
+	$(BIN)/python benchmarks/report.py
 
 lock: $(VENV)/.dev
 	$(BIN)/python $(PIP) uv

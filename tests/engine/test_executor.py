@@ -265,7 +265,7 @@ def test_its_arguments():
 
     from pilotage.engine.executor import HighThroughputExecutor
 
-    added = {"serializer", "script_path", "worker_cwd", "driver", "coalesce", "rerun_lost", "apps"}
+    added = {"serializer", "script_path", "worker_cwd", "driver", "coalesce", "rerun_lost", "apps", "relax_collector"}
     assert (
         set(inspect.signature(HighThroughputExecutor).parameters) == set(inspect.signature(Theirs).parameters) | added
     )

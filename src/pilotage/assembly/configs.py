@@ -262,6 +262,7 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "serializer": engine.serializer,
         "coalesce": engine.coalesce,
         "rerun_lost": engine.rerun_lost,
+        "relax_collector": run_config is not None if engine.relax_collector is None else engine.relax_collector,
         "apps": {name: app.model_dump(exclude_none=True) for name, app in engine.apps.items()},
         "script_path": tuple(script_path),
         "provider": provider,

@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Any
 
 from pilotage.assembly.calls import prepared
-from pilotage.assembly.configs import executor_call, machine
+from pilotage.assembly.configs import Target, executor_call, keeps_tails, machine
 from pilotage.assembly.rendering import machine_for_rendering
 from pilotage.errors import UnsupportedError
 from pilotage.sites.catalogue import Resolved
@@ -76,6 +76,8 @@ def _in_a_comment(text: str) -> str:
 def _lost(resolved: Resolved) -> list[str]:
     site = resolved.site
     lost = ["a private run folder for each run (here: runinfo/ in the current folder)"]
+    if "initialize_logging" not in site.config and keeps_tails([Target(resolved.name, resolved=resolved)]):
+        lost.append("logging that costs next to nothing until something fails (here: Parsl's full debug logs)")
     if isinstance(site, BlockSite) and site.uses_blocks:
         if site.engine.serializer == "cloudpickle":
             lost.insert(

@@ -67,7 +67,8 @@ def run(
 ) -> None:
     """Run SCRIPT, unchanged, on a site.
 
-    parsl.load() without a config gets the site's. What comes after -- goes to the script.
+    parsl.load() without a config gets the site's. What comes after -- goes to the script. With --debug, Parsl keeps its
+    full logs.
     """
     from pilotage.assembly.configs import check_before_start, is_file, targets
     from pilotage.runs.choice import site_choice
@@ -110,11 +111,11 @@ def run(
 
 def carry_out(output: Output, order: Order, given: str, options: Options) -> None:
     """Start a run, show it where it is not detached, and exit as its script did."""
-    from pilotage.runs.details import failures
+    from pilotage.runs.details import failures, tails
     from pilotage.runs.record import RunRecord
     from pilotage.runs.run import begin, summary, watch
     from pilotage.runs.store import shown
-    from pilotage.runs.text import failed
+    from pilotage.runs.text import failed, where
     from pilotage.runs.view import die_as
 
     started = begin(order, given, options)
@@ -131,6 +132,6 @@ def carry_out(output: Output, order: Order, given: str, options: Options) -> Non
     output.data(shown(values))
     if not output.as_json:
         if values["state"] == "failed" and (kinds := failures(started.folder)):
-            output.say(f"\n{failed(kinds)}\n\npilotage show {values['id']} says where the logs are")
+            output.say(f"\n{failed(kinds)}\n\n{where(tails(started.folder), values['id'])}")
         output.say(summary(values))
     die_as(1 if ended.code is None else ended.code)

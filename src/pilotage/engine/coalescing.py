@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 
 from parsl.executors.high_throughput.errors import ManagerLost
 
+from pilotage.engine import collector
+from pilotage.engine.future import CallFuture
 from pilotage.engine.pace import Pace
 from pilotage.worker.batch import PLAIN, RAISED
 from pilotage.worker.desk import CallLost, Report
@@ -98,7 +100,7 @@ class Call:
         self.pace = pace
         self.reruns = reruns
         self.keep = keep
-        self.future: Future[Any] = Future()
+        self.future = CallFuture()
 
 
 class Batch:
@@ -269,6 +271,7 @@ class Coalescer:
         for call, outcome in outcomes:
             self._settle(call, outcome)
         _fail(failed)
+        collector.passed(len(report.records))
 
     def _forget(self, number: int, batch: Batch) -> None:
         if self._flying.pop(number, None) is not None:

@@ -12,6 +12,7 @@ import pickle
 import shlex
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +25,7 @@ from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
 from parsl.serialize.facade import pack_buffers
 
 from pilotage import journal
+from pilotage.engine import collector
 from pilotage.engine.asking import CarefulCommandClient
 from pilotage.engine.coalescing import Coalescer
 from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
@@ -33,7 +35,7 @@ from pilotage.engine.outbox import Outbox, unsendable
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
 from pilotage.schedulers.base import seconds
-from pilotage.worker import processes
+from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
 from pilotage.worker.desk import NUMBER, PARTIAL
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
@@ -57,6 +59,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     coalesce: whether short calls travel together.
     rerun_lost: times that a call which may have begun is sent again free of charge when it was lost.
     apps: what holds for single apps, by the function's name: ``coalesce`` and ``rerun_lost``.
+    relax_collector: whether Python's garbage collector looks less often in this process until the shutdown.
     """
 
     @typeguard.typechecked
@@ -70,6 +73,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         coalesce: bool = True,
         rerun_lost: int = 0,
         apps: Mapping[str, Mapping[str, Any]] | None = None,
+        relax_collector: bool = False,
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
@@ -80,6 +84,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.coalesce = coalesce
         self.rerun_lost = rerun_lost
         self.apps = apps
+        self.relax_collector = relax_collector
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
@@ -104,10 +109,12 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         except BaseException:
             self._end_half_started()
             raise
+        if self.relax_collector:
+            collector.relax()
 
-    def submit(
+    def submit(  # type: ignore[override]
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HTEXFuture:
+    ) -> Future[Any]:
         """Send a call to the workers; see Parsl's. Raises SerializationError where it cannot be sent."""
         if self._coalescer is not None and not resource_specification:
             if self.bad_state_is_set or self._interchange_is_gone():
@@ -166,7 +173,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             self._coalescer.heard(number, pickle.loads(memoryview(message)[len(PARTIAL) + NUMBER.size :]))
 
     def _start_result_queue_thread(self) -> None:
-        self.incoming_q = Incoming(self.incoming_q, self._heard)
+        self.incoming_q = Incoming(self.incoming_q, self._heard)  # type: ignore[assignment]
         super()._start_result_queue_thread()
 
     def outstanding(self) -> int:
@@ -226,6 +233,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     def connected_blocks(self) -> list[str]:
         """Return the blocks with a connected manager; none when the interchange has ended."""
         return self._ask(super().connected_blocks, [])
+
+    def _hold_block(self, block_id: str) -> None:
+        logs.ends_in_order(self.worker_logdir, block_id)
+        super()._hold_block(block_id)
 
     def _hold_manager(self, manager_id: str) -> None:
         self._ask(lambda: super(HighThroughputExecutor, self)._hold_manager(manager_id), None)
@@ -296,6 +307,8 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             running = [block for block, status in self._status.items() if status.state not in TERMINAL_STATES]
             self.provider.cancel([self.blocks_to_job_id[block] for block in running if block in self.blocks_to_job_id])
         super().shutdown(timeout)
+        if self.relax_collector:
+            collector.restore()
         if self._interchange_is_gone():
             journal.ended(self._interchange_key, "shut down")
 

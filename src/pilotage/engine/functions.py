@@ -127,9 +127,9 @@ class Watch:
         self._names += [(mapping, name, value) for name, value in mapping.items()]
 
     def _see_function(self, function: types.FunctionType) -> bool:
-        if function.__module__ and is_importable(function.__module__):
-            if internals._should_pickle_by_reference(function):
-                return True
+        module = function.__module__
+        if module and is_importable(module) and internals._should_pickle_by_reference(function):
+            return True
         attributes = ("__code__", "__defaults__", "__kwdefaults__")
         self._attributes += [(function, name, getattr(function, name)) for name in attributes]
         self._sizes.append((function.__dict__, len(function.__dict__)))

@@ -51,7 +51,7 @@ class Interchange(parsls.Interchange):
             self.results_outgoing.send(parts[1])
             return
         real = self.manager_sock
-        self.manager_sock = _AlreadyRead(real, parts)
+        self.manager_sock = _AlreadyRead(real, parts)  # type: ignore[assignment]
         self.socks[self.manager_sock] = zmq.POLLIN
         try:
             super().process_manager_socket_message(interesting_managers, monitoring_radio, kill_event)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from pilotage.errors import PilotageError, UsageError
 from pilotage.paths import RunFolder, storage
 from pilotage.runs.details import details, versions
-from pilotage.runs.task_output import block_files, worker_files
+from pilotage.runs.task_output import block_files, driver_files, worker_files
 from pilotage.runs.text import full
 
 TAIL = 5 << 20
@@ -125,7 +125,7 @@ def _write(folder: RunFolder, file: Any, name: str) -> tuple[int, int]:
 
 def _paths(folder: RunFolder) -> Iterator[Path]:
     yield from (folder.path / name for name in OWN)
-    yield from sorted(folder.parsl.glob("*/parsl.log"))
+    yield from (log.path for log in driver_files(folder.parsl))
     yield from (log.path for log in block_files(folder.parsl))
     yield from (log.path for log in worker_files(folder.parsl))
 

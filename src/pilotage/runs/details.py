@@ -13,12 +13,13 @@ from pilotage.paths import RunFolder
 from pilotage.runs import ending
 from pilotage.runs.record import read_json
 from pilotage.runs.store import shown, values_of
-from pilotage.runs.task_output import LogFile, block_files, worker_files
+from pilotage.runs.task_output import LogFile, block_files, driver_files, tail_files, worker_files
 
 
 def details(folder: RunFolder) -> dict[str, Any]:
     """Return a run with its events, failures, journal and log files; raises StorageError."""
-    logs = [LogFile("driver", "", "", "", None, folder.output), *block_files(folder.parsl), *worker_files(folder.parsl)]
+    found = [*driver_files(folder.parsl), *block_files(folder.parsl), *worker_files(folder.parsl)]
+    logs = [LogFile("driver", "", "", "", None, folder.output), *found]
     return {
         **shown(values_of(folder)),
         "events": Events(folder.events).read()[0],
@@ -33,6 +34,11 @@ def failures(folder: RunFolder) -> list[dict[str, Any]]:
     """Return what failed in a run, the most frequent first."""
     found: list[dict[str, Any]] = read_json(folder.path / "failures.json").get("failures", [])
     return found
+
+
+def tails(folder: RunFolder) -> list[str]:
+    """Return the files with what Parsl logged last where something failed."""
+    return [str(log.path) for log in tail_files(folder.parsl)]
 
 
 def versions() -> dict[str, str]:

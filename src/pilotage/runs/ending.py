@@ -90,10 +90,12 @@ def _group_of(pid: int) -> int | None:
 
 
 def end_temporary_file(entry: Entry) -> str | None:
-    """Remove a file."""
+    """Remove a file; a folder of rings is collected first, since whoever should have removed it was killed."""
     path = entry.what.get("path")
     if not isinstance(path, str):
         return "the entry has no path"
+    if entry.what.get("rings"):
+        return _end_rings(path, entry)
     try:
         os.unlink(path)  # noqa: PTH108  pathlib is not worth its memory in the supervisor
     except FileNotFoundError:
@@ -101,6 +103,14 @@ def end_temporary_file(entry: Entry) -> str | None:
     except OSError as error:
         return f"{path}: {error.strerror}"
     return None
+
+
+def _end_rings(folder: str, entry: Entry) -> str | None:
+    if entry.what.get("host") != processes.host():
+        return f"it is on host {entry.what.get('host')}"
+    from pilotage.worker import tails
+
+    return tails.end_folder(folder, keep=True)
 
 
 def end_batch_job(entry: Entry) -> str | None:
@@ -123,6 +133,6 @@ def describe(entries: Iterable[Entry]) -> list[str]:
     for entry in entries:
         known = {**entry.what, **(entry.id or {})}
         name = known.get("role") or known.get("name") or known.get("path") or ""
-        number = known.get("pid") or known.get("job_id") or "no id yet"
+        number = known.get("pid") or known.get("job_id") or ("" if entry.kind == "temporary_file" else "no id yet")
         lines.append(f"{entry.kind.replace('_', ' ')} {number} {name} on {known.get('host', '?')}".replace("  ", " "))
     return lines

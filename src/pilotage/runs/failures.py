@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from pilotage.paths import RunFolder, write_json
+from pilotage.worker import logs
 
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
@@ -42,6 +43,7 @@ class Failures:
         kernel._complete_task_exception = complete  # type: ignore[method-assign]
 
     def _note(self, task: Any, exception: BaseException) -> None:
+        logs.want()
         kind = str(task["func_name"]), type(exception).__qualname__
         with self._lock:
             self._changed = True

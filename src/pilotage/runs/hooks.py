@@ -107,6 +107,7 @@ class Hooks:
                 self.order.targets,
                 run_dir=str(self.folder.parsl),
                 script_path=_script_path(self.order.script),
+                full_logs=self.order.debug,
             )
         except PilotageError as error:
             self.stop(error)

@@ -12,7 +12,7 @@ from pilotage.events import Events
 from pilotage.paths import RunFolder
 from pilotage.runs.record import RunRecord
 from pilotage.runs.store import is_live
-from pilotage.runs.task_output import block_files, task_output, worker_files
+from pilotage.runs.task_output import block_files, driver_files, task_output, worker_files
 
 LOOK = 0.2
 AT_ONCE = 1 << 20
@@ -54,7 +54,10 @@ def pieces(folder: RunFolder, wanted: Wanted) -> Iterator[Text]:
             yield Text(folder.events, "".join(f"{_time(event['at'])} {event['message']}\n" for event in events))
     files = paths(folder, wanted)
     if not any(file.exists() for file in files) and not wanted.scheduler:
-        raise UsageError(f"run {folder.id} has no such log (yet)", hint=f"pilotage show {folder.id} lists its files")
+        raise UsageError(
+            f"run {folder.id} has no such log (yet)",
+            hint="Parsl's logs are kept where something fails; pilotage run --debug keeps them all",
+        )
     for file in files:
         yield from _whole(file)
 
@@ -67,7 +70,10 @@ def paths(folder: RunFolder, wanted: Wanted) -> list[Path]:
     if wanted.block is not None:
         return [log.path for log in block_files(folder.parsl) if log.block == wanted.block]
     if wanted.scheduler:
-        return [log.path for log in block_files(folder.parsl) if log.kind == "interchange"]
+        return [
+            *(log.path for log in driver_files(folder.parsl)),
+            *(log.path for log in block_files(folder.parsl) if log.kind == "interchange"),
+        ]
     return [folder.output]
 
 

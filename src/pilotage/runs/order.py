@@ -22,7 +22,8 @@ class Order:
     """A script with its arguments and sites.
 
     ``site_given`` is whether the user named a site; ``override`` whether the site takes the place of a Config that
-    the script loads itself. ``quiet`` keeps our messages back; ``debug`` leaves our frames in tracebacks.
+    the script loads itself. ``quiet`` keeps our messages back; ``debug`` leaves our frames in tracebacks
+    and Parsl its full logs.
     ``resumes`` is the run whose results are reused, ``ignore_changes`` whether those of changed apps are too.
     """
 

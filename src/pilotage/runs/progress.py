@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage.paths import RunFolder, write_json
 from pilotage.runs.failures import Failures
+from pilotage.worker import logs
 
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
 
 PERIOD = 0.2
 RATE_WINDOW = 2.0
+COLLECT_EVERY = 5.0
+"""Seconds between two copies of what driver and interchange have logged, while something fails."""
+BAD = ("failed", "timeout", "missing")
+"""States of blocks that have failed."""
 SETTLED = 3.0
 """Seconds without a new task after which the total is taken as known."""
 
@@ -60,6 +65,8 @@ class Progress:
         self.failures = Failures(folder)
         self._node_seconds = 0.0
         self._sampled = self._start
+        self._bad_blocks = 0
+        self._collected = self._start - COLLECT_EVERY
         self._total = 0
         self._total_since = self._start
 
@@ -94,6 +101,7 @@ class Progress:
                 states, running = _blocks(kernel)
                 blocks.update(states)
                 nodes += running
+        self._look_at_blocks(blocks)
         clock = self._clock()
         now = clock - self._start
         self._node_seconds += nodes * (clock - self._sampled)
@@ -112,6 +120,19 @@ class Progress:
             "kernels": len(self._kernels),
             "own_config": self._own_config,
         }
+
+    def _look_at_blocks(self, blocks: Counter[str]) -> None:
+        bad = sum(blocks[state] for state in BAD)
+        # The log of an executor that can do no more is wanted even where no block and no task was lost.
+        bad += sum(_is_bad(executor) for kernel in self._kernels for executor in list(kernel.executors.values()))
+        if bad > self._bad_blocks:
+            logs.want()
+        self._bad_blocks = max(self._bad_blocks, bad)
+
+    def _collect_logs(self) -> None:
+        now = self._clock()
+        if now - self._collected >= COLLECT_EVERY and logs.collect():
+            self._collected = now
 
     def _rate(self, now: float, ended: int) -> float:
         self._history.append((now, ended))
@@ -142,6 +163,7 @@ class Progress:
 
     def _write(self, sample: dict[str, Any]) -> None:
         self.failures.write()
+        self._collect_logs()
         if self._beats:
             self._beat()
         try:
@@ -149,6 +171,10 @@ class Progress:
         except OSError:
             # A full disk must not end a run that has work to finish; the reader sees an old sample.
             return
+
+
+def _is_bad(executor: Any) -> bool:
+    return bool(getattr(executor, "bad_state_is_set", False))
 
 
 def _blocks(kernel: DataFlowKernel) -> tuple[Counter[str], int]:

@@ -68,6 +68,8 @@ def leftovers(folder: RunFolder) -> Leftovers:
 
 
 def _is_known_to_be_gone(entry: Entry) -> bool:
+    if entry.kind == "temporary_file":
+        return entry.what.get("host") == processes.host() and not os.path.exists(str(entry.what.get("path")))  # noqa: PTH110
     if entry.kind != "process":
         return False
     if entry.id is None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pilotage.worker.tails import TAIL
+
 BYTES_AT_ONCE = 1 << 20
 _WORKER_FILE = re.compile(r"worker_(\d+)\.(.+)")
 _JOB_FILE = re.compile(r"parsl\.(.+)\.block-([^.]+)\.\d+(?:\.\d+)?(\..+)?")
@@ -51,9 +53,9 @@ class Piece(NamedTuple):
 class LogFile(NamedTuple):
     """A log file of a run.
 
-    ``kind`` is, of workers, ``manager``, ``worker`` (Parsl's log) or ``output`` (what tasks print); of blocks,
-    ``interchange``, ``script``, ``stdout``, ``stderr`` or ``exit code`` of the batch job. ``manager`` is Parsl's name
-    for one node's pool. What does not apply is empty, ``worker`` None.
+    ``kind`` is, of workers, ``manager``, ``worker`` (Parsl's log) or ``output`` (what tasks print); of the driver,
+    ``parsl``; of blocks, ``interchange``, ``script``, ``stdout``, ``stderr`` or ``exit code`` of the batch job.
+    ``manager`` is Parsl's name for one node's pool. What does not apply is empty, ``worker`` None.
     """
 
     kind: str
@@ -91,6 +93,22 @@ def worker_files(parsl_dir: Path) -> list[LogFile]:
             elif (match := _WORKER_FILE.fullmatch(path.name)) and match[2] != "index":
                 found.append(LogFile("output" if match[2] == "out" else "worker", *where, int(match[1]), path))
     return found
+
+
+def driver_files(parsl_dir: Path) -> list[LogFile]:
+    """Return the logs of Parsl in the driver."""
+    return [
+        LogFile("parsl", "", "", "", None, path)
+        for kernel in _sorted(parsl_dir)
+        for path in _sorted(kernel)
+        if path.name in ("parsl.log", f"parsl{TAIL}")
+    ]
+
+
+def tail_files(parsl_dir: Path) -> list[LogFile]:
+    """Return what was collected of Parsl's logs when something failed."""
+    found = [*driver_files(parsl_dir), *block_files(parsl_dir), *worker_files(parsl_dir)]
+    return [log for log in found if log.path.name.endswith(TAIL)]
 
 
 def block_files(parsl_dir: Path) -> list[LogFile]:

@@ -11,6 +11,7 @@ from pilotage.runs.status import clock
 
 ROW = ("run", "name", "state", "site", "host", "tasks", "rate", "blocks", "age", "node-h")
 TRACEBACK_LINES = 30
+LOG_FILES = 6
 
 
 def row(run: Mapping[str, Any]) -> list[str]:
@@ -98,6 +99,15 @@ def _log(log: Mapping[str, Any]) -> str:
     place = [log["executor"], f"block {log['block']}" if log["block"] else ""]
     place += [f"worker {log['worker']}"] if log["worker"] is not None else []
     return f"{' '.join([log['kind'], *filter(None, place)]):<34} {log['path']}"
+
+
+def where(tails: list[str], run: str) -> str:
+    """Return where to read on after a failure: the files with what Parsl logged last, and the command for all."""
+    lines = [f"pilotage show {run} says where the logs are"]
+    if tails:
+        more = f" (and {len(tails) - LOG_FILES} more)" if len(tails) > LOG_FILES else ""
+        lines += [f"what Parsl logged last{more}:", *(f"  {path}" for path in tails[:LOG_FILES])]
+    return "\n".join(lines)
 
 
 def failed(failures: list[dict[str, Any]], *, always: bool = False) -> str:

@@ -52,8 +52,10 @@ class Engine(Model):
     """``cloudpickle`` makes a script that is right on threads right here; ``parsl`` is Parsl's own way."""
     coalesce: bool = True
     """Whether calls that were measured to be short travel together."""
-    rerun_lost: int = Field(0, ge=0)
+    rerun_lost: int = Field(default=0, ge=0)
     """Times that a call which may have begun is sent again free of charge when its worker or node was lost."""
+    relax_collector: bool | None = None
+    """Whether Python's garbage collector looks less often in the driver; when not given, in ``pilotage run`` only."""
     apps: dict[str, App] = Field(default_factory=dict)
     """What holds for single apps, by the name of their function."""
     logs: Literal["tail", "full"] = "tail"

@@ -20,6 +20,7 @@ from parsl.app.errors import RemoteExceptionWrapper
 
 from pilotage.worker import channel
 from pilotage.worker.serializer import FunctionToWorker, ToDriver, ToWorker, answer_with_our_plugin
+from pilotage.worker.slots import packed
 from pilotage.worker.task import output_of_this_worker
 
 RETURNED, RAISED, PLAIN = b"r", b"e", b"p"
@@ -44,8 +45,7 @@ def execute(buffer: bytes, calls: int, budget: float) -> None:  # noqa: ARG001  
     functions, work = pickle.loads(buffer)
     answer_with_our_plugin()
     slot, output, clock = here.slot, output_of_this_worker(), time.perf_counter
-    index = 0
-    for number, task, arguments in work:
+    for index, (number, task, arguments) in enumerate(work):
         if not slot.may_begin(index):
             break
         begun = clock()
@@ -59,8 +59,7 @@ def execute(buffer: bytes, calls: int, budget: float) -> None:  # noqa: ARG001  
             outcome = _outcome(functions[number], arguments)
         seconds = clock() - begun
         if not slot.add(index, seconds, outcome):
-            here.say(channel.SPILLED, channel.packed(index, seconds, outcome))
-        index += 1
+            here.say(channel.SPILLED, packed(index, seconds, outcome))
 
 
 def _outcome(function: bytes, arguments: bytes | tuple[Any, Any]) -> bytes:

@@ -22,7 +22,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple
 
 from parsl.app.errors import RemoteExceptionWrapper
@@ -83,7 +83,7 @@ class Desk:
     ended: waits up to a number of seconds for the end of processes, and returns wait statuses by process id.
     """
 
-    def __init__(self, restart: Callable[[int], None], ended: Callable[[float], dict[int, int]]) -> None:
+    def __init__(self, restart: Callable[[int], None], ended: Callable[[float], MutableMapping[int, int]]) -> None:
         self._restart = restart
         self._ended = ended
         self._lock = threading.Lock()
@@ -276,7 +276,7 @@ class Desk:
                     os.kill(seat.process, signal.SIGKILL)
         self._bury(ended)
 
-    def _bury(self, ended: dict[int, int]) -> None:
+    def _bury(self, ended: MutableMapping[int, int]) -> None:
         for seat in [seat for seat in list(self._seats.values()) if seat.process in ended]:
             seat.ended = True
             while self._has_more(seat) and self._receive(seat):  # what it said last

@@ -77,9 +77,10 @@ def _serve(control: socket.socket, child: Target) -> NoReturn:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    both: list[Any] = [control, wake]
     with contextlib.suppress(OSError):  # the manager is gone: so are we
         while True:
-            ready, _, _ = select.select([control, wake], [], [])
+            ready, _, _ = select.select(both, [], [])
             if wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(wake, 4096)
@@ -108,15 +109,15 @@ def _fork_one(control: socket.socket, child: Target, pipes: tuple[int, int]) -> 
     if data is None:
         return False
     connection = socket.socket(fileno=descriptors[0])
-    if os.fork():
-        connection.close()
-        return True
-    control.close()
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for pipe in pipes:
-        os.close(pipe)
-    _run(child, connection, data)
+    if os.fork() == 0:
+        control.close()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for pipe in pipes:
+            os.close(pipe)
+        _run(child, connection, data)
+    connection.close()
+    return True
 
 
 def _run(child: Target, connection: socket.socket, data: bytes) -> NoReturn:

@@ -36,6 +36,7 @@ def guarded(
     manager: Callable[[], object],
     driver: Mapping[str, Any] | None,
     interchange: Sequence[tuple[str, int]] = (),
+    after: Callable[[int], object] = lambda _code: None,
 ) -> NoReturn:
     """Run ``manager`` in a child and exit with its code once nothing that came from it is left.
 
@@ -44,6 +45,7 @@ def guarded(
     manager: what the child does.
     driver: identity of the driver (see `processes.identity`), None where there is none to watch.
     interchange: addresses and ports at which it may listen.
+    after: called with the exit code when all is over, such as to collect logs.
     """
     processes.become_subreaper()
     told: list[int] = []
@@ -77,6 +79,10 @@ def guarded(
     if left:
         sys.stderr.write(f"pilotage: these processes do not end: {left}\n")
     code = codes.get(child, 1)
+    try:
+        after(code)
+    except Exception as error:  # a full disk, or whatever: this process has nothing else to do any more
+        sys.stderr.write(f"pilotage: {type(error).__name__}: {error}\n")
     sys.stderr.flush()
     os._exit(code if code >= 0 else 128 - code)
 

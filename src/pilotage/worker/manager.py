@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from pilotage.worker import channel
@@ -61,10 +61,6 @@ class Context:
         """Return what makes the dictionary of running tasks and the monitoring queue."""
         return self
 
-    def dict(self) -> channel.Nothing:
-        """Return a dictionary of which nothing is asked: the desk knows."""
-        return channel.Nothing()
-
     def Queue(self) -> Tasks | Results | Monitoring:  # noqa: N802
         """Return the next of the manager's queues, in the order in which Parsl makes them."""
         self._queues += 1
@@ -81,6 +77,10 @@ class Context:
         self._workers[rank] = Worker(self, rank, args, name)
         return self._workers[rank]
 
+    def dict(self) -> channel.Nothing:
+        """Return a dictionary of which nothing is asked: the desk knows."""
+        return channel.Nothing()
+
     def fork(self, worker: Worker) -> None:
         """Start a worker's process."""
         theirs = self.desk.seat(worker.rank, Slot(self._slots, worker.rank))
@@ -91,7 +91,7 @@ class Context:
         with contextlib.suppress(OSError):  # the fork server has ended, and the manager will
             self.fork(self._workers[rank])
 
-    def _ended(self, timeout: float) -> dict[int, int]:
+    def _ended(self, timeout: float) -> MutableMapping[int, int]:
         with contextlib.suppress(OSError):
             while self._server.hear(timeout):
                 timeout = 0

@@ -31,9 +31,9 @@ _ROOM = SIZE - _HEAD.size
 
 
 class Record(NamedTuple):
-    """A call that has ended: its index in the batch, the seconds that it took, and its outcome as bytes."""
+    """A call that has ended: its place in the batch, the seconds that it took, and its outcome as bytes."""
 
-    index: int
+    place: int
     seconds: float
     outcome: bytes
 
@@ -117,9 +117,9 @@ def packed(index: int, seconds: float, outcome: bytes) -> bytes:
 
 def unpacked(records: bytes) -> Iterator[Record]:
     """Yield the records that were packed one after another."""
-    place, end, head = 0, len(records), _RECORD.size
-    while place < end:
-        index, seconds, length = _RECORD.unpack_from(records, place)
-        place += head
-        yield Record(index, seconds, records[place : place + length])
-        place += length
+    start, end, head = 0, len(records), _RECORD.size
+    while start < end:
+        place, seconds, length = _RECORD.unpack_from(records, start)
+        start += head
+        yield Record(place, seconds, records[start : start + length])
+        start += length

@@ -1,0 +1,87 @@
+"""A future that costs little while nobody waits for it.
+
+Parsl's kernel waits for no call: it asks to be called back. Python's future makes a condition variable for each, a
+twentieth of all that a task costs in the driver; this one makes it when somebody does wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import FINISHED, PENDING
+from typing import Any
+
+_lock = threading.Lock()
+"""Of all such futures: it is held for the time of a few assignments."""
+logger = logging.getLogger("parsl.pilotage.future")
+
+
+class CallFuture(Future[Any]):
+    """The outcome of one call; it cannot be cancelled, since Parsl never cancels."""
+
+    def __init__(self) -> None:
+        self._made: threading.Condition | None = None
+        self._state = PENDING
+        self._result: Any = None
+        self._exception: BaseException | None = None
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Callable[[Future[Any]], object]] = []
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        with _lock:
+            if self._made is None:
+                self._made = threading.Condition()
+            return self._made
+
+    def done(self) -> bool:
+        """Return whether the outcome is there."""
+        return self._state is FINISHED
+
+    def cancel(self) -> bool:
+        """Return False."""
+        return False
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the result, or raise the exception; see Python's."""
+        if self._state is FINISHED and self._exception is None:
+            return self._result
+        return super().result(timeout)
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call ``fn`` with this future when the outcome is there; at once where it is."""
+        with _lock:
+            if self._state is not FINISHED:
+                self._done_callbacks.append(fn)
+                return
+        self._call(fn)
+
+    def set_result(self, result: Any) -> None:
+        """Set the result; raises InvalidStateError where there is an outcome already."""
+        self._finish(result, None)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Set the exception; raises InvalidStateError where there is an outcome already."""
+        self._finish(None, exception)
+
+    def _finish(self, result: Any, exception: BaseException | None) -> None:
+        with _lock:
+            if self._state is FINISHED:
+                raise InvalidStateError(f"{self._state}: {self!r}")
+            self._result, self._exception, self._state = result, exception, FINISHED
+            made, callbacks, self._done_callbacks = self._made, self._done_callbacks, []
+        if made is not None:
+            with made:
+                for waiter in self._waiters:
+                    waiter.add_result(self) if exception is None else waiter.add_exception(self)
+                made.notify_all()
+        for callback in callbacks:
+            self._call(callback)
+
+    def _call(self, callback: Callable[[Future[Any]], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            logger.exception("exception calling callback for %r", self)
