@@ -1,7 +1,7 @@
 """pilotage: any Parsl workflow, unchanged, on any site.
 
-``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. Both are imported when first used, so
-that ``import pilotage`` costs nothing.
+``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. ``map`` and ``submit_all`` take iterables
+of any length through it. All are imported when first used, so that ``import pilotage`` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotage.assembly.configs import config
+    from pilotage.engine.mapping import map, submit_all
+    from pilotage.engine.rules import rules
     from pilotage.errors import PilotageError
     from pilotage.runs.plain import load
 
-__all__ = ["PilotageError", "__version__", "config", "load"]
+__all__ = ["PilotageError", "__version__", "config", "load", "map", "rules", "submit_all"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "PilotageError": "pilotage.errors",
     "config": "pilotage.assembly.configs",
     "load": "pilotage.runs.plain",
+    "map": "pilotage.engine.mapping",
+    "rules": "pilotage.engine.rules",
+    "submit_all": "pilotage.engine.mapping",
 }
 
 

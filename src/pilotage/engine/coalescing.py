@@ -7,7 +7,7 @@ The rules, in the order in which they are applied:
 3. A batch takes no more than its share: what waits is divided among the workers that are idle.
 4. A batch is sized to `TARGET` seconds of measured work, and when its `BUDGET` is spent, what has not begun comes back
    and goes out again before all that waits.
-5. While short work is on its way and what waits is worth less than a round trip, it waits for more.
+5. While short work is on its way and what waits is worth less than a round trip, it waits for more, but not long.
 
 What is lost follows one rule: a call that is known not to have begun is sent again, free of charge; one that may have
 begun has failed with the loss as its exception, which Parsl's ``retries`` may repeat, unless its app may be rerun.
@@ -19,6 +19,7 @@ import collections
 import logging
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -47,6 +48,8 @@ SHORT_A_WORKER = 0.00025
 """Seconds by which that grows with each worker: the more there are, the less time is there for each task."""
 SHORT_AT_MOST = 0.025
 ROUND_TRIP = 0.0007
+HOLD = 0.002
+"""Seconds that calls wait for more, about, until the next look."""
 FIRST = 2
 """Tasks on their way before the first worker has connected."""
 
@@ -131,6 +134,7 @@ class Coalescer:
         self._flying: dict[int, Batch] = {}
         self._short_flying = 0
         self._capacity = 0
+        self._held: float | None = None
         self._answers = ToDriver()
         self.batches = 0
         """Batches of more than one call that were sent."""
@@ -157,6 +161,15 @@ class Coalescer:
         """Take in how many tasks the connected managers can hold."""
         with self.lock:
             self._capacity = capacity
+            failed = self._pump()
+        _fail(failed)
+
+    def tick(self) -> None:
+        """Send what has waited for more for long enough; called a hundred times a second."""
+        held = self._held
+        if held is None or time.monotonic() - held < HOLD:
+            return
+        with self.lock:
             failed = self._pump()
         _fail(failed)
 
@@ -203,8 +216,9 @@ class Coalescer:
             return [waiting.popleft()]
         idle = max(self._capacity - len(self._flying), 0)
         seconds = first.pace.seconds
-        if self._short_flying and len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4:
+        if self._short_flying and len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4 and self._may_hold():
             return []
+        self._held = None
         share = -(-len(waiting) // (idle or max(self._window - len(self._flying), 1)))
         most = min(share, CALLS, 2 * first.pace.proofs)
         calls: list[Call] = []
@@ -218,12 +232,18 @@ class Coalescer:
             calls.append(waiting.popleft())
         return calls
 
+    def _may_hold(self) -> bool:
+        now = time.monotonic()
+        if self._held is None:
+            self._held = now
+        return now - self._held < HOLD
+
     def _launch(self, calls: list[Call]) -> None:
         places: dict[bytes, int] = {}
         work = [(places.setdefault(call.function, len(places)), call.task, call.arguments) for call in calls]
         buffer = pickle.dumps((list(places), work), pickle.HIGHEST_PROTOCOL)
-        future, number = self._send(buffer, len(calls), BUDGET)
         batch = Batch(calls)
+        future, number = self._send(buffer, len(calls), BUDGET if batch.short else 0.0)
         self._flying[number] = batch
         self._short_flying += batch.short
         self.sent += 1

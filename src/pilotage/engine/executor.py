@@ -172,8 +172,12 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             (number,) = NUMBER.unpack_from(message, len(PARTIAL))
             self._coalescer.heard(number, pickle.loads(memoryview(message)[len(PARTIAL) + NUMBER.size :]))
 
+    def _tick(self) -> None:
+        if self._coalescer is not None:
+            self._coalescer.tick()
+
     def _start_result_queue_thread(self) -> None:
-        self.incoming_q = Incoming(self.incoming_q, self._heard)  # type: ignore[assignment]
+        self.incoming_q = Incoming(self.incoming_q, self._heard, self._tick)  # type: ignore[assignment]
         super()._start_result_queue_thread()
 
     def outstanding(self) -> int:

@@ -18,18 +18,22 @@ class Incoming:
     ----------
     queue: Parsl's.
     heard: called with each message of ours, on the thread that reads results.
+    tick: called on that thread when nothing came for a while, 10 ms with Parsl's usual poll period.
     """
 
-    def __init__(self, queue: Any, heard: Callable[[bytes], None]) -> None:
+    def __init__(self, queue: Any, heard: Callable[[bytes], None], tick: Callable[[], None]) -> None:
         self._queue = queue
         self._heard = heard
+        self._tick = tick
         self.port: int = queue.port
         self.zmq_context = queue.zmq_context
 
     def get(self, timeout_ms: int | None = None) -> bytes | None:
         """Return the next result; None where there is none within ``timeout_ms`` milliseconds, or it was ours."""
         message: bytes | None = self._queue.get(timeout_ms)
-        if message is not None and message.startswith(OURS):
+        if message is None:
+            self._tick()
+        elif message.startswith(OURS):
             self._heard(message)
             return None
         return message

@@ -31,6 +31,9 @@ class Interchange(parsls.Interchange):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        # A manager probes under the name with which it then connects: where the probe's connection is not yet gone,
+        # the second would be refused without a word, and the manager would wait for ever.
+        self.manager_sock.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._told = 0
         self._counted: tuple[int, int] | None = None
         self._commands = 0

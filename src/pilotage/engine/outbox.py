@@ -12,11 +12,10 @@ from pilotage.engine.coalescing import Call
 from pilotage.engine.diagnosis import culprit
 from pilotage.engine.functions import Functions
 from pilotage.engine.pace import Pace
+from pilotage.engine.rules import RULES
 from pilotage.worker.serializer import ToWorker
 
 KEPT = 1000
-RULES = "__pilotage_rules__"
-"""Attribute of a function that `pilotage.rules` has marked."""
 RESOURCES = "parsl_resource_specification"
 _NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _TEXTS = frozenset({str, bytes})

@@ -1,0 +1,424 @@
+"""The rules by which calls travel together, on real workers; each test first sees that they did."""
+
+import sys
+
+import pytest
+
+HEAD = """
+import os, signal, sys, threading, time, collections
+import parsl, pilotage
+from parsl import python_app, bash_app, join_app
+from parsl.executors.high_throughput.errors import WorkerLost
+
+kernel = pilotage.load("laptop", **({"max_workers_per_node": 2} | CHANGES))
+executor = kernel.executors["laptop"]
+engine = executor._coalescer
+HERE = os.getcwd()
+
+def short(app, *arguments, calls=40):
+    \"\"\"Let a function prove that it is short.\"\"\"
+    for _ in range(4):
+        app(*arguments).result()
+    before = engine.batches
+    for _ in range(5):
+        [f.result() for f in [app(*arguments) for _ in range(calls)]]
+        if engine.batches > before:
+            return
+    raise SystemExit("no batch was formed")
+
+def wait_for(name):
+    while not os.path.exists(os.path.join(HERE, name)):
+        time.sleep(0.005)
+
+def count(name):
+    return len(open(os.path.join(HERE, name)).read().split()) if os.path.exists(os.path.join(HERE, name)) else 0
+"""
+
+
+@pytest.fixture
+def run(project, pilotage):
+    """Run a script after HEAD; returns the lines of its stdout."""
+
+    def start(text, timeout=90, **changes):
+        (project / "script.py").write_text(HEAD.replace("CHANGES", repr(changes)) + text)
+        done = pilotage.run([sys.executable, "script.py"], timeout=timeout)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout.splitlines()
+
+    return start
+
+
+def test_a_new_function_starts_singly_and_a_short_one_travels_together(run):
+    out = run("""
+@python_app
+def add(a, b): return a + b
+first = [add(1, n) for n in range(3)]
+assert [f.result() for f in first] == [1, 2, 3]
+print(engine.batches)
+short(add, 1, 2)
+before = engine.sent
+futures = [add(n, 1) for n in range(2000)]
+assert [f.result() for f in futures] == list(range(1, 2001))
+print(engine.sent - before < 1000)
+""")
+    assert out == ["0", "True"]
+
+
+def test_switched_off_nothing_travels_together(run):
+    out = run(
+        """
+@python_app
+def add(a, b): return a + b
+assert [add(n, 1).result() for n in range(9)] == list(range(1, 10))
+assert [f.result() for f in [add(n, 1) for n in range(300)]] == list(range(1, 301))
+print(engine)
+""",
+        engine={"coalesce": False},
+    )
+    assert out == ["None"]
+
+
+def test_an_app_that_is_switched_off_travels_alone(run):
+    out = run(
+        """
+@python_app
+def alone(a): return a
+@python_app
+@pilotage.rules(coalesce=False)
+def marked(a): return a
+for app in (alone, marked):
+    for _ in range(4): app(0).result()
+    assert [f.result() for f in [app(n) for n in range(200)]] == list(range(200))
+print(engine.batches)
+@python_app
+def other(a): return a
+short(other, 1)
+""",
+        engine={"apps": {"alone": {"coalesce": False}}},
+    )
+    assert out == ["0"]
+
+
+def test_idle_workers_are_fed_before_batches_grow(run):
+    """Calls that have become slow run at once on both workers, though their function is known to be short."""
+    run("""
+@python_app
+def meet(name, others):
+    # Each says that it is there and waits for the others: in a batch one after the other, that would never end.
+    open(os.path.join(HERE, name), "w").close()
+    for other in others: wait_for(other)
+    return name
+@python_app
+def nothing(name, others): return name
+short(meet, "a", [])
+for turn in range(3):
+    pair = [f"{turn}-one", f"{turn}-two"]
+    assert [f.result() for f in [meet(pair[0], pair), meet(pair[1], pair)]] == pair
+""")
+
+
+def test_a_call_may_wait_for_what_follows_from_the_one_before_it_and_for_the_one_after_it(run):
+    out = run("""
+@python_app
+def step(number, waits):
+    if waits: wait_for(waits)
+    open(os.path.join(HERE, f"begun-{number}"), "w").close()
+    return number
+for _ in range(4): step("x", "").result()
+short(step, "x", "")
+before = engine.batches
+# 20 waits for a file that is made only once the result of 19 is used, then 40 waits for 41, which is after it.
+futures = [step(n, {20: "used", 40: "begun-41"}.get(n, "")) for n in range(80)]
+def use(future): open(os.path.join(HERE, "used"), "w").close()
+futures[19].add_done_callback(use)
+assert [f.result(60) for f in futures] == list(range(80))
+print(engine.batches > before)
+""")
+    assert out == ["True"]
+
+
+def test_one_slow_call_takes_its_function_out_until_it_has_proved_short_again(run):
+    out = run("""
+@python_app
+def work(seconds): time.sleep(seconds); return seconds
+import time
+short(work, 0)
+work(0.2).result()
+before = engine.batches
+assert [f.result() for f in [work(0), work(0), work(0)]] == [0, 0, 0]
+print(engine.batches - before)
+short(work, 0)
+""")
+    assert out == ["0"]
+
+
+OUTCOMES = """
+class Odd(Exception):
+    def __init__(self, a, b): super().__init__("odd"); self.a, self.b = a, b
+class Unreadable(Exception):
+    def __reduce__(self): return (int, ("no number",))
+class Mine:
+    def __init__(self, value): self.value = value
+    def __eq__(self, other): return type(self) is type(other) and self.value == other.value
+class Unsendable:
+    def __reduce__(self): raise TypeError("not this one")
+FACTOR = 1
+@python_app
+def work(kind, value=None):
+    if kind == "odd": raise Odd(1, value)
+    if kind == "unreadable": raise Unreadable("text")
+    if kind == "lambda": return (x for x in ())
+    if kind == "class": return Mine(value)
+    if kind == "print": print("printed by", value); return value
+    if kind == "bytes": return len(value)
+    if kind == "much": return b"x" * value
+    if kind == "global": return FACTOR
+    if kind == "key": return {}[value]
+    return kind
+def outcome(future):
+    try:
+        return future.result()
+    except Exception as error:
+        return type(error), str(error), vars(error).get("b"), type(error.__cause__)
+"""
+
+
+def test_each_call_has_its_own_outcome(run):
+    """A batch of everything that may go wrong, and among it what goes right."""
+    program = (
+        OUTCOMES
+        + """
+if engine is not None: short(work, 1)
+plan = []
+for n in range(40):
+    plan += [("odd", n), ("unreadable", n), ("lambda", n), ("class", Mine(n)), ("print", n), ("bytes", b"y" * (n << 12)),
+             ("much", n << 14), ("key", n), (n, None)]
+before = engine.batches if engine else 0
+futures = []
+for kind, value in plan:
+    futures.append(work(kind, value))
+try:
+    work("class", Unsendable()).result()
+except Exception as error:
+    print(type(error).__name__, error)
+for future, (kind, value) in zip(futures, plan):
+    got = outcome(future)
+    if kind == "odd": assert got == (Odd, "odd", value, type(None)), got
+    elif kind == "unreadable": print(got) if value == 0 else None; assert isinstance(got, tuple), got
+    elif kind == "lambda": print(got) if value == 0 else None; assert got[0] is not None, got
+    elif kind == "class": assert got == Mine(value)
+    elif kind == "bytes": assert got == len(value)
+    elif kind == "much": assert got == b"x" * value
+    elif kind == "key": assert got[:2] == (KeyError, repr(value))
+    else: assert got in (kind, value), got
+assert engine is None or engine.batches > before
+"""
+    )
+    together = run(program)
+    alone = run(program, engine={"coalesce": False})
+    assert together == alone
+    assert len(together) == 3
+
+
+def test_a_global_that_changes_reaches_the_calls_after_it(run):
+    run("""
+FACTOR, TABLE = 1, {"a": 1}
+def helper(x): return x + FACTOR
+@python_app
+def work(x): return helper(x) * TABLE["a"]
+short(work, 1)
+sent, futures = [], []
+for n in range(200):
+    if n % 50 == 49:
+        [f.result() for f in futures[-49:]]   # what has been sent is as it was
+        FACTOR, TABLE["a"] = n, n + 1
+    futures.append(work(n))
+    if n % 50 == 49: futures[-1].result()
+    sent.append((n + FACTOR) * TABLE["a"])
+assert [f.result() for f in futures] == sent
+helper = lambda x: 0
+assert work(5).result() == 0
+""")
+
+
+def test_a_function_keeps_what_it_has_in_its_globals_on_its_worker(run):
+    out = run(
+        """
+SEEN = []
+@python_app
+def remember(x):
+    SEEN.append(x)
+    return len(SEEN)
+short(remember, 1)
+print(max(f.result() for f in [remember(n) for n in range(100)]) > 50)
+""",
+    )
+    assert out == ["True"]
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [
+        ("os._exit(7)", "ended with exit code 7"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+        ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV"),
+        ("sys.exit(3)", "ended with exit code 3"),
+    ],
+)
+def test_a_call_that_takes_its_worker_along_is_named_and_alone(run, end, how):
+    out = run(f"""
+@python_app
+def work(n):
+    with open(os.path.join(HERE, "ran"), "a") as file: file.write(f"{{n}}\\n")
+    if n in (30, 60): {end}
+    return n
+short(work, 1)
+done = count("ran")
+before = engine.batches
+futures = [work(n) for n in range(100)]
+for n, future in enumerate(futures):
+    try:
+        assert future.result(60) == n
+    except WorkerLost as error:
+        print(n, error)
+assert engine.batches > before
+print(count("ran") - done)
+""")
+    assert len(out) == 3
+    for line, number in zip(out, (30, 60), strict=False):
+        assert line.startswith(f"{number} work was lost: worker ")
+        assert line.endswith(how)
+    assert out[2] == "100"
+
+
+def test_an_app_that_may_run_twice_is_sent_again(run):
+    out = run(
+        """
+@python_app
+@pilotage.rules(rerun_lost=1)
+def work(n):
+    if n == 30 and not os.path.exists(os.path.join(HERE, "once")):
+        open(os.path.join(HERE, "once"), "w").close()
+        os._exit(1)
+    if n == 70: os._exit(1)
+    return n
+short(work, 1)
+for n, future in enumerate([work(n) for n in range(100)]):
+    try:
+        assert future.result(60) == n
+    except WorkerLost as error:
+        print(n)
+"""
+    )
+    assert out == ["70"]
+
+
+def test_a_lost_call_costs_a_retry(run):
+    run(
+        """
+@python_app
+def work(n):
+    if n == 30 and not os.path.exists(os.path.join(HERE, "once")):
+        open(os.path.join(HERE, "once"), "w").close()
+        os._exit(1)
+    return n
+short(work, 1)
+assert [f.result(60) for f in [work(n) for n in range(100)]] == list(range(100))
+""",
+        config={"retries": 1},
+    )
+
+
+def test_nothing_runs_twice_and_nothing_is_forgotten_under_a_storm_of_kills(run):
+    """Workers are killed at any moment, idle ones too; each call ends once, and ran at most once."""
+    out = run(
+        """
+import psutil, random
+@python_app
+def work(n):
+    descriptor = os.open(os.path.join(HERE, "ran"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(descriptor, f"{n}\\n".encode())
+    os.close(descriptor)
+    return n
+short(work, -1)
+stop = threading.Event()
+def storm():
+    me = psutil.Process()
+    while not stop.wait(random.uniform(0.01, 0.15)):
+        for process in me.children(recursive=True):
+            try:
+                # A worker's parent is the fork server, whose parent is the manager, whose parent is the guard.
+                if "pilotage.worker.pool" in " ".join(process.cmdline()) and not process.children():
+                    if process.parent().parent().parent().parent() and process.ppid() != me.pid and random.random() < 0.5:
+                        if process.pid in workers(): process.kill()
+            except psutil.Error:
+                pass
+def workers():
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            up = [p.pid for p in process.parents()]
+            if "pilotage.worker.pool" in " ".join(process.cmdline()) and depth(process) == 4: found.append(process.pid)
+        except psutil.Error: pass
+    return found
+def depth(process):
+    number = 0
+    while process is not None and "pilotage.worker.pool" in " ".join(process.cmdline()):
+        number, process = number + 1, process.parent()
+    return number
+print(len(workers()))
+thread = threading.Thread(target=storm); thread.start()
+futures, lost = [], 0
+deadline = time.monotonic() + 20
+killed_before = engine.sent
+n = 0
+while time.monotonic() < deadline and n < 20000:
+    batch = [work(n + k) for k in range(200)]
+    n += 200
+    for future in batch:
+        try: future.result(60)
+        except WorkerLost: lost += 1
+    futures += batch
+stop.set(); thread.join()
+ran = collections.Counter(int(line) for line in open(os.path.join(HERE, "ran")))
+ran.pop(-1)
+assert max(ran.values()) == 1, ran.most_common(3)
+kept = {k for k, future in enumerate(futures) if future.exception() is None}
+assert kept <= set(ran), "a result of a call that never ran"
+assert len(futures) - len(kept) == lost
+print(lost > 0, lost, len(futures))
+""",
+        timeout=150,
+    )
+    assert out[0] == "2"
+    assert out[1].startswith("True"), out
+
+
+def test_priorities_and_resources_pass_through_and_the_order_of_equals_is_kept(run):
+    out = run(
+        """
+@python_app
+def note(n, parsl_resource_specification={}):
+    with open(os.path.join(HERE, "order"), "a") as file: file.write(f"{n}\\n")
+@python_app
+def other(n):
+    with open(os.path.join(HERE, "order"), "a") as file: file.write(f"{n}\\n")
+@python_app
+def block(name):
+    wait_for(name)
+for app in (note, other): short(app, 0)
+os.remove(os.path.join(HERE, "order"))
+blocked = block("go")
+time.sleep(0.3)
+before = engine.batches
+futures = [(note, other)[n // 20 % 2](n) for n in range(200)]
+futures += [note(1000 + n, parsl_resource_specification={"priority": n}) for n in (5, 3)]
+open(os.path.join(HERE, "go"), "w").close()
+[f.result() for f in futures]
+print(engine.batches > before)
+order = [int(line) for line in open(os.path.join(HERE, "order"))]
+print([n for n in order if n < 1000] == list(range(200)), sorted(n for n in order if n >= 1000))
+""",
+        max_workers_per_node=1,
+    )
+    assert out == ["True", "True [1003, 1005]"]
