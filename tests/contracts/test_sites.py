@@ -69,6 +69,12 @@ user_id = "1000"
     "parsl": 'provider = { class = "LSFProvider", queue = "q", project = "p", walltime = "00:30" }\nmax_blocks = 3',
 }
 
+OF_THE_ENGINE = {
+    *("self", "serializer", "script_path", "worker_cwd", "driver"),
+    *("coalesce", "rerun_lost", "apps", "relax_collector"),
+}
+"""Arguments that Parsl's executor does not have."""
+
 
 def full_site(name):
     scheduler = "local" if name == "threads" else name
@@ -105,7 +111,7 @@ def arguments_of(thing):
     """Return what an object of Parsl was made with, inner objects by class and arguments."""
     found = {}
     for name in inspect.signature(type(thing).__init__).parameters:
-        if name in ("self", "serializer", "script_path", "worker_cwd", "driver") or not hasattr(thing, name):
+        if name in OF_THE_ENGINE or not hasattr(thing, name):
             continue
         value = getattr(thing, name)
         if type(value).__module__.startswith(("parsl.providers", "parsl.launchers", "pilotage.providers")):

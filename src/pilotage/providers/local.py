@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,4 +120,19 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
+    return process.poll() is None or any(map(_is_alive, _members(process.pid)))
+
+
+def _members(group: int) -> Iterator[int]:
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if os.getpgid(pid) == group:
+                yield pid
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended may keep its number until init looks, a second or more."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

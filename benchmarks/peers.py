@@ -1,0 +1,98 @@
+"""Who is measured, and the virtual environment each lives in.
+
+An environment's packages are pinned in ``requirements/NAME.txt`` and set up once in ``.venv-bench/NAME`` at the top of
+the checkout; changed pins set it up anew, and a set-up that was cut short starts over. pilotage lives in the checkout's
+own ``.venv``.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment; ``requirements`` is empty for the one that others set up."""
+
+    folder: Path
+    requirements: Path | None
+
+    def python(self):
+        return self.folder / "bin" / "python"
+
+    def prepare(self):
+        """Set it up unless it is; return why that failed, or None."""
+        if self.requirements is None:
+            return None if self.python().exists() else f"{self.folder.name} is not there: make setup-dev"
+        stamp = self.folder / ".pins"
+        pins = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
+        if stamp.is_file() and stamp.read_text() == pins:
+            return None
+        print(f"setting up {self.folder.relative_to(ROOT)} ...", file=sys.stderr, flush=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", self.requirements]
+        for argv in ([sys.executable, "-m", "venv", self.folder], [self.python(), *install]):
+            try:
+                done = subprocess.run(argv, capture_output=True, text=True, timeout=900)
+            except subprocess.TimeoutExpired:
+                return "not set up within 15 minutes"
+            if done.returncode:
+                last = [line for line in done.stderr.splitlines() if "ERROR" in line] or done.stderr.splitlines()
+                return f"not set up: {last[-1] if last else 'no word why'}"
+        stamp.write_text(pins)
+        return None
+
+    def version(self, package):
+        """Return the version of an installed package, or None."""
+        paths = [str(path) for path in self.folder.glob("lib/python3.*/site-packages")]
+        found = [each.version for each in distributions(path=paths) if each.metadata["Name"].lower() == package]
+        return found[0] if found else None
+
+
+OWN = Environment(ROOT / ".venv", None)
+
+
+def _environment(name):
+    return Environment(ROOT / ".venv-bench" / name, HERE / "requirements" / f"{name}.txt")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to run tasks. ``name`` is its key in ``programs/sessions.py`` and in the records."""
+
+    name: str
+    title: str
+    environment: Environment
+    package: str | None
+    note: str = ""
+
+
+STDLIB, PARSL = _environment("stdlib"), _environment("parsl")
+PEERS = {
+    peer.name: peer
+    for peer in [
+        Peer("pilotage", "pilotage, site laptop", OWN, "pilotage"),
+        Peer("parsl-htex", "Parsl HTEX", PARSL, "parsl", "as it is by default"),
+        Peer("parsl-htex-nolog", "Parsl HTEX, NoopLogging", PARSL, "parsl", "without Parsl's DEBUG log"),
+        Peer("parsl-threads", "Parsl threads", PARSL, "parsl", "threads of the driver: no process boundary"),
+        Peer("ray", "Ray", _environment("ray"), "ray"),
+        Peer("dask", "dask.distributed", _environment("dask"), "distributed", "worker processes of one thread"),
+        Peer("processpool", "ProcessPoolExecutor", STDLIB, None, "standard library: one machine only"),
+        Peer("loky", "loky", _environment("loky"), "loky", "one machine only"),
+        Peer("multiprocessing", "multiprocessing.Pool", STDLIB, None, "standard library: one machine only"),
+        Peer(
+            "hyperqueue",
+            "HyperQueue",
+            _environment("hyperqueue"),
+            "hyperqueue",
+            "its tasks are programs, here `true`; its Python client looks for ends once a second",
+        ),
+    ]
+}

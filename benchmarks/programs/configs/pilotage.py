@@ -1,0 +1,3 @@
+import pilotage
+
+config = pilotage.config("laptop", max_workers_per_node=2)
