@@ -4,11 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 
 import psutil
 import pytest
+
+from pilotage.worker import tails
 
 MARK = "PILOTAGE_TEST_MARK"
 # The program as it is installed; `python -m` would put the current folder on the import path.
@@ -88,9 +91,16 @@ class Command:
         return left
 
 
+def rings_left(home):
+    """Return the folders of rings that are left of runs in a test's home that have ended."""
+    runs = [run for run in home.glob("state/runs/*") if not (home / "state" / "live" / run.name).exists()]
+    names = [tails.place(str(kernel), "parsl")[0] for run in runs for kernel in run.glob("parsl/*")]
+    return [one for base in tails.bases() for name in names if Path(one := f"{tails.home(base)}/{name}").exists()]
+
+
 @pytest.fixture
-def pilotage():
-    """Run commands of pilotage; fails when a process of theirs is left."""
+def pilotage(private_home):
+    """Run commands of pilotage; fails when a process of theirs is left, or a ring of a run that has ended."""
     command = Command(uuid.uuid4().hex)
     yield command
     left = command.left_behind()
@@ -99,6 +109,10 @@ def pilotage():
     for process in stubborn:
         process.kill()
     assert not lines, f"left behind: {lines}"
+    end = time.monotonic() + 5
+    while (rings := rings_left(private_home)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not rings, f"left behind: {rings}"
 
 
 @pytest.fixture(scope="session")

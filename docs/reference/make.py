@@ -58,7 +58,7 @@ def _table(fields):
 
 
 def _toml(value):
-    return toml_value(value.model_dump() if hasattr(value, "model_dump") else value)
+    return toml_value(value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value)
 
 
 def _type(annotation):

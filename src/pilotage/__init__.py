@@ -1,7 +1,7 @@
 """pilotage: any Parsl workflow, unchanged, on any site.
 
-``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. ``map`` and ``submit_all`` take iterables
-of any length through it. All are imported when first used, so that ``import pilotage`` costs nothing.
+``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. ``map`` and ``submit_all`` take
+iterables of any length through it. All are imported when first used, so that ``import pilotage`` costs nothing.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ def test_a_name_that_could_be_something_else(name, runs):
 
 
 def test_logs(runs):
-    run = runs.run(QUICK, site="laptop")["id"]
+    run = runs.run(QUICK, "--debug", site="laptop")["id"]
     assert runs.pilotage("logs").stdout == "3\n"
     assert runs.pilotage("logs", run, "-f").stdout == "3\n", "an ended run is not followed for ever"
     assert runs.pilotage("logs", run, "--task", "2").stdout == "task 2\n"

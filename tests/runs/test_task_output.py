@@ -253,7 +253,8 @@ def test_a_config_of_the_scripts_own(run, project, arguments, kept):
 
 
 def test_where_nothing_can_be_kept_tasks_go_on(run, user_file):
-    user_file(WORKERS.format(1))
+    # The worker's own log, from its beginning, says where its folder is before a task has run.
+    user_file(WORKERS.format(1) + '[site.mine.engine]\nlogs = "full"\n')
     tasks, folder = run("""
 @python_app
 def f(): print("printed"); return 3

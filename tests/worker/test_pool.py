@@ -32,7 +32,7 @@ def test_folder_path_and_arguments(start, tmp_path):
     argv, path, cwd, environ, name, _ = start(
         "--cwd", work, "--path", lib, "--path", tmp_path, "--", "-a", "x", "--port=1"
     )
-    assert argv[1:] == ["-a", "x", "--port=1"]
+    assert argv[1:-1] == ["-a", "x", "--port=1", "--uid"]
     assert path[:2] == [str(lib), str(tmp_path)]
     assert (cwd, name) == (str(work), "__main__")
     assert "PYTHONPATH" not in environ

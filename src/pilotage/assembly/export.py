@@ -85,6 +85,8 @@ def _lost(resolved: Resolved) -> list[str]:
                 "engine: functions and classes of the script travel with the globals they use, and come back as"
                 " the script's own classes",
             )
+        if site.engine.coalesce and site.engine.serializer == "cloudpickle":
+            lost.insert(1, "engine: calls that were measured to be short travel together")
         lost += [
             "the script's folder on the workers' import path, and the driver's folder as theirs",
             "an interchange that ends with the driver",

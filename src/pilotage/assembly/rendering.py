@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage.assembly.calls import make
-from pilotage.assembly.configs import executor_call, machine
+from pilotage.assembly.configs import Target, executor_call, keeps_tails, machine
 from pilotage.engine.executor import HighThroughputExecutor
 from pilotage.errors import SiteValueError
 from pilotage.schedulers import scheduler
@@ -112,7 +112,8 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
     executor.worker_port = executor.worker_port or "@worker_port@"
     executor.run_dir = "@run_dir@"
     executor.cert_dir = "@run_dir@/certificates" if executor.encrypted else None
-    executor.logconf_path = None
+    in_rings = "initialize_logging" not in site.config and keeps_tails([Target(resolved.name, resolved=resolved)])
+    executor.logconf_path = "@run_dir@/log_config/log_config.pkl" if in_rings else None
     executor.initialize_scaling()
     return str(executor._get_launch_command("@block_id@")).strip()
 

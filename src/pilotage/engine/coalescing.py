@@ -216,7 +216,8 @@ class Coalescer:
             return [waiting.popleft()]
         idle = max(self._capacity - len(self._flying), 0)
         seconds = first.pace.seconds
-        if self._short_flying and len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4 and self._may_hold():
+        little = len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4
+        if self._short_flying and little and self._may_hold():
             return []
         self._held = None
         share = -(-len(waiting) // (idle or max(self._window - len(self._flying), 1)))
@@ -318,14 +319,18 @@ class Coalescer:
             left = [call for call in calls if call is not None]
             calls[:] = [None] * len(calls)
             return [(call, error) for call in left]
-        if report.lost is None or (call := calls[report.lost[0]]) is None:
+        if report.lost is None:
             return []
-        call.pace.refute()
-        if self._may_rerun(call):
-            return []  # it is still in its place, and goes back with those that have not begun
-        calls[report.lost[0]] = None
-        _, rank, host, how = report.lost
-        return [(call, CallLost(rank, host, how, call.name))]
+        last, rank, host, how = report.lost
+        failed: list[tuple[Call, BaseException]] = []
+        for index, call in enumerate(calls[: last + 1]):  # where the manager is lost too, an outcome may be on its way
+            if call is None:
+                continue
+            call.pace.refute()
+            if not self._may_rerun(call):  # else it stays, and goes back with those that have not begun
+                calls[index] = None
+                failed.append((call, CallLost(rank, host, how, call.name)))
+        return failed
 
     @staticmethod
     def _may_rerun(call: Call) -> bool:

@@ -6,7 +6,7 @@ In a session of its own: a Ctrl-C for the terminal's process group must not reac
 is gone waits for an answer for ever. And it ends with the driver, however that ends.
 
 Two messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, and
-the number of tasks that all connected managers can hold.
+the number of tasks that all connected managers can hold. And it hears at once of a manager that has ended.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import zmq
+from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.high_throughput import interchange as parsls
+from parsl.executors.high_throughput.errors import ManagerLost
+from parsl.serialize import serialize
 
 from pilotage import system
 from pilotage.engine.incoming import CAPACITY
-from pilotage.worker.desk import PARTIAL
+from pilotage.worker.desk import PARTIAL, Report
+from pilotage.worker.farewell import FAREWELL, LastWords
+
+KEPT = 64
+"""Tasks that are kept at least before those that are done are dropped."""
 
 
 class Interchange(parsls.Interchange):
@@ -37,6 +44,8 @@ class Interchange(parsls.Interchange):
         self._told = 0
         self._counted: tuple[int, int] | None = None
         self._commands = 0
+        self._sent: dict[int, dict[str, Any]] = {}
+        self._sent_at_most = KEPT
 
     def process_command(self, monitoring_radio: Any) -> None:
         """Answer the driver; one of its commands holds a manager, which then takes no tasks."""
@@ -52,6 +61,10 @@ class Interchange(parsls.Interchange):
         parts = self.manager_sock.recv_multipart()
         if len(parts) == 2 and parts[1].startswith(PARTIAL):
             self.results_outgoing.send(parts[1])
+            return
+        if len(parts) == 2 and parts[1].startswith(FAREWELL):
+            self.manager_sock.send_multipart([parts[0], b"heard"])
+            self._take_leave(pickle.loads(memoryview(parts[1])[len(FAREWELL) :]), interesting_managers)
             return
         real = self.manager_sock
         self.manager_sock = _AlreadyRead(real, parts)  # type: ignore[assignment]
@@ -72,6 +85,46 @@ class Interchange(parsls.Interchange):
                 self._told = capacity
                 self.results_outgoing.send(CAPACITY + str(capacity).encode())
         super().process_tasks_to_send(interesting_managers, monitoring_radio)
+
+    def get_tasks(self, count: int) -> Sequence[dict[str, Any]]:
+        """Take tasks from the queue, and keep them until they are known to be done: their manager may end."""
+        tasks = super().get_tasks(count)
+        self._sent.update((task["task_id"], task) for task in tasks)
+        if len(self._sent) > self._sent_at_most:
+            running = {number for manager in self._ready_managers.values() for number in manager["tasks"]}
+            running.update(task["task_id"] for task in tasks)
+            self._sent = {number: task for number, task in self._sent.items() if number in running}
+            self._sent_at_most = max(KEPT, 2 * len(self._sent))
+        return tasks
+
+    def _take_leave(self, words: LastWords, interesting_managers: set[bytes]) -> None:
+        """Forget a manager that has ended; what it had not begun goes to another, under its own number."""
+        manager = self._ready_managers.pop(words.manager, None)
+        interesting_managers.discard(words.manager)
+        if manager is None:
+            return
+        parsls.logger.warning("manager %r %s; it had %d tasks", words.manager, words.how, len(manager["tasks"]))
+        for number in manager["tasks"]:
+            left, task = words.left.get(number), self._sent.get(number)
+            if task is not None and (left is None or not left.begun):
+                self.pending_task_queue.add(queue_entry(task))
+            elif left is not None and left.calls:
+                how = f"was ended with its manager, which {words.how}"
+                report = Report(left.records, left.begun, lost=(left.begun - 1, left.rank, words.host, how))
+                self._answer(number, result=serialize(report))
+            else:
+                error = ManagerLost(words.manager, words.host)
+                self._answer(number, exception=serialize(RemoteExceptionWrapper(ManagerLost, error, None)))
+        interesting_managers.update(self._ready_managers)
+
+    def _answer(self, number: int, **outcome: bytes) -> None:
+        self.results_outgoing.send(pickle.dumps({"type": "result", "task_id": number, **outcome}))
+
+
+def queue_entry(task: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
+    """Return what Parsl's queue of tasks holds of one: first those of the lowest priority, then the oldest."""
+    priority = task["context"].get("resource_spec", {}).get("priority", float("inf"))
+    return -priority, -task["task_id"], task
 
 
 class _AlreadyRead:

@@ -18,6 +18,7 @@ from parsl.dataflow.dflow import DataFlowKernelLoader
 from parsl.errors import NoDataFlowKernelError
 from parsl.jobs.states import JobState
 
+from pilotage.engine.rules import RULES
 from pilotage.errors import LabelError, UsageError, did_you_mean
 from pilotage.worker.chunks import PLAIN, chunked, one
 
@@ -30,7 +31,6 @@ INTERNAL = "_parsl_internal"
 STREAMS = ("inputs", "outputs", "stdout", "stderr")
 """Parameters of an app that Parsl itself does something with."""
 RESOURCES = "parsl_resource_specification"
-RULES = "__pilotage_rules__"
 REFRESH = 1.0
 """Seconds for which a number of workers is taken as it was."""
 
@@ -49,7 +49,7 @@ class Target:
 
     def __init__(self, function: Callable[..., Any], executors: Executors, caller: str) -> None:
         if not callable(function):
-            raise UsageError(f"{caller} needs a function or an app, not {function!r}", hint=f"{caller}(function, items)")
+            raise UsageError(f"{caller} needs a function or an app, not {function!r}", hint=f"{caller}(f, items)")
         self.caller = caller
         self.app = function if isinstance(function, AppBase) else None
         self.kernel = self._kernel()
@@ -185,4 +185,4 @@ def workers_of(executor: Any) -> int:
         return max(int(connected), 1)
     active = (JobState.RUNNING, JobState.PENDING)
     blocks = sum(status.state in active for status in list(executor.status_facade.values()))
-    return max(int(executor.workers_per_node) * provider.nodes_per_block * max(blocks, 1), 1)
+    return max(int(executor.workers_per_node) * int(provider.nodes_per_block) * max(blocks, 1), 1)

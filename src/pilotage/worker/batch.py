@@ -37,7 +37,7 @@ def execute(buffer: bytes, calls: int, budget: float) -> None:  # noqa: ARG001  
     ----------
     buffer: the batch.
     calls: number of calls in it.
-    budget: seconds after which the manager takes back what has not begun.
+    budget: seconds after which the manager takes back what has not begun; 0 for never.
     """
     here = channel.this
     if here is None:

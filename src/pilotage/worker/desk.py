@@ -165,13 +165,11 @@ class Desk:
         while self._idle and self._waiting:
             seat, task = self._idle.pop(), self._waiting.popleft()
             seat.task, seat.told, seat.spilled, seat.deadline, seat.limited = task, 0, [], None, False
-            seat.slot.prepare(task["task_id"])
-            seat.calls = 0
-            if (batch := batch_of(task)) is not None:
-                seat.calls, budget = batch
-                if seat.calls > 1:
-                    seat.deadline = time.monotonic() + budget
-                    self._notify()
+            seat.calls, budget = batch_of(task)
+            seat.slot.prepare(task["task_id"], seat.calls)
+            if budget:
+                seat.deadline = time.monotonic() + budget
+                self._notify()
             data = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
             if len(data) < BIG:
                 _send(seat.connection, data)
@@ -249,6 +247,7 @@ class Desk:
             elif kind == RESULT and seat.task is not None:
                 self._messages.append(self._composed(seat, frame) if seat.calls else frame)
                 seat.task, seat.deadline = None, None
+                seat.slot.prepare(0, 0)
             if not seat.ended:
                 self._idle.append(seat)
                 self._dispatch()
@@ -323,10 +322,10 @@ class Desk:
         return Report(records, begun, lost=(begun - 1, seat.rank, os.uname().nodename, how))
 
 
-def batch_of(task: dict[str, Any]) -> tuple[int, float] | None:
-    """Return the number of calls and the budget in seconds of a task that is a batch."""
+def batch_of(task: dict[str, Any]) -> tuple[int, float]:
+    """Return the number of calls of a task and its budget in seconds, 0 for none; 0 calls where it is no batch."""
     executor = task["context"].get("task_executor") or {}
-    return executor["a"] if executor.get("f") == EXECUTE else None
+    return executor["a"] if executor.get("f") == EXECUTE else (0, 0.0)
 
 
 def _send(connection: socket.socket, data: bytes) -> None:

@@ -37,6 +37,7 @@ def guarded(
     driver: Mapping[str, Any] | None,
     interchange: Sequence[tuple[str, int]] = (),
     after: Callable[[int], object] = lambda _code: None,
+    farewell: Callable[[str], object] = lambda _how: None,
 ) -> NoReturn:
     """Run ``manager`` in a child and exit with its code once nothing that came from it is left.
 
@@ -46,6 +47,7 @@ def guarded(
     driver: identity of the driver (see `processes.identity`), None where there is none to watch.
     interchange: addresses and ports at which it may listen.
     after: called with the exit code when all is over, such as to collect logs.
+    farewell: called with how the manager has ended, when nothing of it is left though the run goes on.
     """
     processes.become_subreaper()
     told: list[int] = []
@@ -75,16 +77,31 @@ def guarded(
             sys.stderr.write(f"pilotage: {watch.reason}: ending everything on this node\n")
             break
     patience = PATIENCE if child not in codes else 0.0
+    ended = codes.get(child)
     left = processes.end_descendants(patience, reaped=codes.update)
     if left:
         sys.stderr.write(f"pilotage: these processes do not end: {left}\n")
     code = codes.get(child, 1)
-    try:
-        after(code)
-    except Exception as error:  # a full disk, or whatever: this process has nothing else to do any more
-        sys.stderr.write(f"pilotage: {type(error).__name__}: {error}\n")
+    signal.set_wakeup_fd(-1)
+    # What may fail, on a full disk or whatever, is told: this process has nothing else to do any more.
+    if ended is not None or told:
+        _try(lambda: farewell(_how(ended)))
+    _try(lambda: after(code))
     sys.stderr.flush()
     os._exit(code if code >= 0 else 128 - code)
+
+
+def _try(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except Exception as error:
+        sys.stderr.write(f"pilotage: {type(error).__name__}: {error}\n")
+
+
+def _how(code: int | None) -> str:
+    if code is None:
+        return "was ended with its block"
+    return f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
 
 
 def _noting(told: list[int]) -> Callable[[int, FrameType | None], None]:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 
 from parsl.logconfigs.base import LogConfig
 
-from pilotage import journal
 from pilotage.worker import processes, ring, tails
 
 RECORDS = 300
@@ -85,12 +84,16 @@ class Session:
     def _announce(self, folder: str) -> None:
         """Write down that there are rings: the driver's, and those of all other processes of its kernel here."""
         if folder != self._folder:
+            from pilotage import journal  # which a worker need not have: it announces nothing
+
             self._end_entry()
             self._folder = folder
             self._key = journal.intend("temporary_file", path=folder, rings=True, host=processes.host())
 
     def _end_entry(self) -> None:
         if self._key:
+            from pilotage import journal
+
             journal.ended(self._key, "removed")
             self._key = ""
 
@@ -264,6 +267,7 @@ class Gate:
         """Let records through for a handler."""
         with self._lock:
             if not self._handlers:
+                self._begin = 0.0
                 self._level, self._propagate = self.logger.level, self.logger.propagate
                 self.logger.addHandler(self._onward)
                 self.logger.propagate = False
@@ -296,8 +300,12 @@ class Gate:
         if self._count > RECORDS and self._shut is None and self.logger.level == logging.DEBUG:
             self._close(self._begin + 1 - now)
 
+    def _others_listen(self) -> bool:
+        ours = {self._onward, *self._handlers}
+        return any(one not in ours and not isinstance(one, logging.NullHandler) for one in self.logger.handlers)
+
     def _close(self, seconds: float) -> None:
-        if not {self._onward, *self._handlers}.issuperset(self.logger.handlers):
+        if self._others_listen():
             return
         with self._lock:
             if self._shut is not None or not self._handlers:

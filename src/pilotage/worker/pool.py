@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from pilotage.worker import processes, tails
+from pilotage.worker.farewell import Farewell
 from pilotage.worker.guard import guarded
 from pilotage.worker.slots import memory
 
@@ -44,11 +45,23 @@ def main(argv: Sequence[str]) -> None:
     pool = arguments.pool
     sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
     known = _known(sys.argv[1:])
+    if not known.uid:  # Parsl would choose one that the guard never hears of
+        known.uid = os.urandom(6).hex()
+        sys.argv += ["--uid", known.uid]
     if known.logdir:
         os.environ["PILOTAGE_WORKER_LOGS"] = os.path.abspath(known.logdir)  # noqa: PTH100  see pilotage.worker.task
     interchange = [(address, known.port) for address in (known.addresses or "").split(",") if address and known.port]
     slots = memory(_workers_at_most(known))
-    guarded(lambda: _manage(slots), arguments.driver, interchange, tails.node(sys.argv))
+    certificates = None if known.cert_dir in (None, "None") else known.cert_dir
+    last = Farewell(slots, interchange, known.uid, certificates)
+
+    def farewell(how: str) -> None:
+        # A block that its driver has ended knows of it, and the driver waits for the end.
+        in_order = known.logdir and os.path.exists(tails.in_order(os.path.abspath(known.logdir), known.block_id))  # noqa: PTH100,PTH110
+        if last.left() or not in_order:
+            last.say(how)
+
+    guarded(lambda: _manage(slots), arguments.driver, interchange, tails.node(sys.argv), farewell)
 
 
 def _manage(slots: mmap.mmap) -> None:
@@ -83,6 +96,9 @@ def _known(pool: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-l", "--logdir")
     parser.add_argument("-a", "--addresses")
     parser.add_argument("-P", "--port", type=int)
+    parser.add_argument("-u", "--uid", default="")
+    parser.add_argument("-b", "--block_id", default="")
+    parser.add_argument("--cert_dir")
     parser.add_argument("-c", "--cores_per_worker", type=float, default=1.0)
     parser.add_argument("--max_workers_per_node", type=float, default=math.inf)
     return parser.parse_known_args(pool)[0]

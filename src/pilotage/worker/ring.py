@@ -62,7 +62,7 @@ class Ring:
             raise
         finally:
             os.close(descriptor)
-        self._words = memoryview(self._map).cast("Q")  # assigning to it is one store, which no kill can tear
+        self._words = memoryview(self._map)[:ABOUT].cast("Q")  # assigning to it is one store, which no kill can tear
         return self
 
     def write(self, line: bytes) -> None:

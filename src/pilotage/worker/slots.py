@@ -7,7 +7,7 @@ no name, so nothing can be left of it.
 
 A slot is a head and the records of finished calls, one after another::
 
-    head:    batch (8 bytes), begun (4), limit (4), used (4)
+    head:    task (8 bytes), begun (4), limit (4), used (4), calls (4)
     record:  index in the batch (4), seconds that the call took (8), length (4), outcome
 
 ``used`` is written after the record it counts, so a record is whole or not there.
@@ -23,7 +23,7 @@ from typing import NamedTuple
 SIZE = 256 << 10
 """Bytes of a slot; an outcome for which there is no room goes to the manager in a message of its own."""
 NO_LIMIT = 0xFFFFFFFF
-_HEAD = struct.Struct("=QIII")
+_HEAD = struct.Struct("=QIIII")
 _RECORD = struct.Struct("=IdI")
 _WORD = struct.Struct("=I")
 _BEGUN, _LIMIT, _USED = 8, 12, 16
@@ -56,14 +56,23 @@ class Slot:
         self._shared = shared
         self._start = worker * SIZE
 
-    def prepare(self, batch: int) -> None:
-        """Empty the slot for a batch; the manager does it while the worker is idle."""
-        _HEAD.pack_into(self._shared, self._start, batch, 0, NO_LIMIT, 0)
+    def prepare(self, task: int, calls: int) -> None:
+        """Empty the slot for a task with so many calls, 0 for one that is no batch.
+
+        The manager does it, while the worker is idle; task 0 is none.
+        """
+        _HEAD.pack_into(self._shared, self._start, task, 0, NO_LIMIT, 0, calls)
 
     @property
-    def batch(self) -> int:
-        """Number of the batch that the slot is about."""
+    def task(self) -> int:
+        """Number of the task that the slot is about, 0 for none."""
         number: int = _HEAD.unpack_from(self._shared, self._start)[0]
+        return number
+
+    @property
+    def calls(self) -> int:
+        """Calls of the batch, 0 where the task is none."""
+        number: int = _HEAD.unpack_from(self._shared, self._start)[4]
         return number
 
     @property

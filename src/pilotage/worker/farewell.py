@@ -1,0 +1,100 @@
+"""What a node says last: that its manager is gone, and what its workers had done of their tasks.
+
+Without it the interchange waits for heartbeats, two minutes by default, gives the dead manager more tasks meanwhile,
+and then can tell of none of them whether it had begun. The node guard says it, once nothing of the manager's is left.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pilotage.worker.slots import SIZE, Slot
+
+FAREWELL = b"\x00pilotage farewell\x00"
+"""First bytes of the message; then a pickled `LastWords`."""
+ANSWER = 3000
+"""Milliseconds that the interchange has to answer."""
+LIMIT = 8
+"""Seconds after which the process that says it ends itself."""
+
+
+class Left(NamedTuple):
+    """What a worker had done of the task that it had; see `pilotage.worker.slots`."""
+
+    rank: int
+    calls: int
+    begun: int
+    records: bytes
+
+
+class LastWords(NamedTuple):
+    """A manager's name at the interchange, its host, how it ended, and by task what its workers left."""
+
+    manager: bytes
+    host: str
+    how: str
+    left: dict[int, Left]
+
+
+class Farewell:
+    """Says farewell to an interchange.
+
+    Parameters
+    ----------
+    slots: the node's shared memory.
+    interchange: addresses and ports at which it may listen.
+    manager: the manager's name there.
+    certificates: folder of the connection's keys, None where it is not encrypted.
+    """
+
+    def __init__(
+        self, slots: mmap.mmap, interchange: Sequence[tuple[str, int]], manager: str, certificates: str | None
+    ) -> None:
+        self._slots = slots
+        self._interchange = tuple(interchange)
+        self._manager = manager
+        self._certificates = certificates
+
+    def left(self) -> dict[int, Left]:
+        """Return what the workers have left."""
+        found = {}
+        for rank in range(len(self._slots) // SIZE):
+            slot = Slot(self._slots, rank)
+            if slot.task:
+                found[slot.task] = Left(rank, slot.calls, slot.begun, slot.records(0, slot.used))
+        return found
+
+    def say(self, how: str) -> None:
+        """Say it; ``how`` goes on a sentence that begins with the manager. Returns when it is heard, or in vain."""
+        if not self._interchange or not self._manager:
+            return
+        words = LastWords(self._manager.encode(), os.uname().nodename, how, self.left())
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            return
+        try:  # ZeroMQ has threads, and may wait: both are for a process that is of no use for anything else
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(LIMIT)
+            self._send(FAREWELL + pickle.dumps(words))
+        finally:
+            os._exit(0)
+
+    def _send(self, message: bytes) -> None:
+        import zmq
+        from parsl import curvezmq
+        from parsl.addresses import tcp_url
+
+        context, poller = curvezmq.ClientContext(self._certificates), zmq.Poller()
+        for address, port in self._interchange:
+            socket = context.socket(zmq.DEALER)
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.connect(tcp_url(address, port))
+            socket.send(message)
+            poller.register(socket, zmq.POLLIN)
+        poller.poll(ANSWER)
