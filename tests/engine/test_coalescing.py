@@ -474,3 +474,35 @@ print([f.result(60) for f in waiting], type(first.exception(60)).__name__)
         prefetch_capacity=2,
     )
     assert out == ["['go0', 'go1', 'go2'] ManagerLost"]
+
+
+def test_a_hundred_megabytes_among_short_calls(run):
+    """The way to the worker takes longer than a batch may run; that is not the calls' fault."""
+    run("""
+@python_app
+def size(x): return len(x)
+short(size, b"")
+before = engine.batches
+futures = [size(b"") for _ in range(50)] + [size(bytes(100 << 20))] + [size(b"a") for _ in range(50)]
+assert [f.result(60) for f in futures] == [0] * 50 + [100 << 20] + [1] * 50
+assert engine.batches > before
+""")
+
+
+def test_what_a_call_of_a_batch_prints_is_found_under_its_task(project, pilotage):
+    (project / "script.py").write_text("""
+import parsl, sys
+@parsl.python_app
+def say(n):
+    print("said by", n, flush=n % 2)
+    return n
+with parsl.load() as kernel:
+    engine = next(iter(kernel.executors.values()))._coalescer
+    for n in range(5): say(n).result()
+    [f.result() for f in [say(n) for n in range(5, 300)]]
+    print(engine.batches > 0)
+""")
+    done = pilotage("run", "script.py")
+    assert done.stdout.splitlines() == ["True"], done.stderr
+    for task in (0, 150, 299):
+        assert pilotage("logs", "@last", "--task", str(task)).stdout == f"said by {task}\n"

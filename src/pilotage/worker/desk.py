@@ -68,6 +68,7 @@ class Seat:
         self.calls = 0
         self.told = 0
         self.spilled: list[bytes] = []
+        self.budget = 0.0
         self.deadline: float | None = None
         self.limited = False
         self.received = bytearray()
@@ -165,10 +166,10 @@ class Desk:
         while self._idle and self._waiting:
             seat, task = self._idle.pop(), self._waiting.popleft()
             seat.task, seat.told, seat.spilled, seat.deadline, seat.limited = task, 0, [], None, False
-            seat.calls, budget = batch_of(task)
+            seat.calls, seat.budget = batch_of(task)
             seat.slot.prepare(task["task_id"], seat.calls)
-            if budget:
-                seat.deadline = time.monotonic() + budget
+            if seat.budget:
+                seat.deadline = time.monotonic() + seat.budget
                 self._notify()
             data = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
             if len(data) < BIG:
@@ -184,7 +185,9 @@ class Desk:
                 if seat.deadline is None:
                     continue
                 if now >= seat.deadline:
-                    if not seat.limited:
+                    if seat.slot.begun == 0:  # it is still on its way to the worker
+                        seat.deadline = now + seat.budget
+                    elif not seat.limited:
                         seat.limited = True
                         seat.slot.limit(seat.slot.begun)
                         seat.deadline = now + SETTLE
