@@ -69,7 +69,7 @@ class CallFuture(Future[Any]):
     def _finish(self, result: Any, exception: BaseException | None) -> None:
         with _lock:
             if self._state is FINISHED:
-                raise InvalidStateError(f"{self._state}: {self!r}")
+                raise InvalidStateError("the call has an outcome already")
             self._result, self._exception, self._state = result, exception, FINISHED
             made, callbacks, self._done_callbacks = self._made, self._done_callbacks, []
         if made is not None:
