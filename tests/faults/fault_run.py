@@ -201,8 +201,6 @@ class FaultRun:
             return supervisor
         found = {one.pid: (one, words(one)) for one in children(supervisor, recursive=True)}
         alike = [process for process, said in found.values() if self._kind(process, said, found) == target]
-        if target == "worker":  # the manager's first child keeps what its workers share, and looks like them
-            alike = sorted(alike, key=lambda one: (one.create_time(), one.pid))[1:]
         return alike[0] if alike else None
 
     def _kind(self, process, said, found):
@@ -210,13 +208,13 @@ class FaultRun:
             return "driver"
         if "pilotage.engine.interchange" in said or INTERCHANGE in said:
             return "interchange"
+        # Each is forked by the one before, with the same words.
+        forked, kinds = -1, ("guard", "manager", "fork server", "worker")
         with contextlib.suppress(psutil.NoSuchProcess):
-            above = found.get(process.ppid(), (None, []))
-            if "pilotage.worker.pool" in said:
-                return "manager" if "pilotage.worker.pool" in above[1] else "guard"
-            if "pilotage.worker.pool" in above[1] and any("spawn_main" in word for word in said):
-                return "worker"
-        return ""
+            while "pilotage.worker.pool" in said:
+                forked += 1
+                process, said = found.get(process.ppid(), (None, []))
+        return kinds[forked] if 0 <= forked < len(kinds) else ""
 
     def remember(self):
         """Take note of every process of the run: its descendants, and those with its mark."""

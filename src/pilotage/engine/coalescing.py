@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from parsl.executors.high_throughput.errors import ManagerLost
 
@@ -31,7 +31,7 @@ from pilotage.engine import collector
 from pilotage.engine.future import CallFuture
 from pilotage.engine.pace import Pace
 from pilotage.worker.batch import PLAIN, RAISED
-from pilotage.worker.desk import CallLost, Report
+from pilotage.worker.report import CallLost, Report
 from pilotage.worker.serializer import ToDriver
 from pilotage.worker.slots import unpacked
 
@@ -54,17 +54,6 @@ FIRST = 2
 """Tasks on their way before the first worker has connected."""
 
 logger = logging.getLogger("parsl.pilotage.coalescing")
-
-
-class Rules(NamedTuple):
-    """What a site says about its engine, and an app about itself.
-
-    ``alone``: its calls are never put together. ``reruns``: times that a call which may have begun is sent again free
-    of charge when it was lost.
-    """
-
-    alone: bool = False
-    reruns: int = 0
 
 
 class Call:
@@ -175,7 +164,8 @@ class Coalescer:
 
     def heard(self, number: int, report: Report) -> None:
         """Take in what became of a batch that is still going on."""
-        batch = self._flying.get(number)
+        with self.lock:  # a batch that is just being sent is not in the list yet
+            batch = self._flying.get(number)
         if batch is not None:
             self._take_in(number, batch, report, final=False)
 
@@ -316,8 +306,9 @@ class Coalescer:
         calls = batch.calls
         if report.failed is not None:
             error = _exception(report.failed)
-            left = [call for call in calls if call is not None]
-            calls[:] = [None] * len(calls)
+            most = report.returned or len(calls)  # where none has begun, the batch itself is at fault
+            left = [call for call in calls[:most] if call is not None]
+            calls[:most] = [None] * most
             return [(call, error) for call in left]
         if report.lost is None:
             return []
@@ -353,7 +344,10 @@ class Coalescer:
 def _exception(serialized: bytes) -> BaseException:
     from parsl.serialize import deserialize
 
-    error: BaseException = deserialize(serialized).get_exception()
+    try:
+        error: BaseException = deserialize(serialized).get_exception()
+    except Exception as unreadable:
+        return unreadable
     return error
 
 

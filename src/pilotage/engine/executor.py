@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 import parsl.executors
 import typeguard
+import zmq
 from parsl.executors.errors import BadStateException, ExecutorError
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.executor import HTEXFuture
@@ -37,7 +38,7 @@ from pilotage.engine.watching import BlockWatch
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
-from pilotage.worker.desk import NUMBER, PARTIAL
+from pilotage.worker.report import NUMBER, PARTIAL
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
 T = TypeVar("T")
@@ -94,6 +95,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self._interchange_key = ""
         self._block_watch: BlockWatch | None = None
         self._our_pool = False
+        self._relaxed = False
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
@@ -111,14 +113,14 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             raise
         if self.relax_collector:
             collector.relax()
+            self._relaxed = True
 
     def submit(  # type: ignore[override]
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Future[Any]:
         """Send a call to the workers; see Parsl's. Raises SerializationError where it cannot be sent."""
         if self._coalescer is not None and not resource_specification:
-            if self.bad_state_is_set or self._interchange_is_gone():
-                raise self.executor_exception or self._gone()
+            self._refuse_if_bad()
             call = self._outbox.call(func, args, kwargs, current.task)
             self._coalescer.add(call)
             return call.future
@@ -152,10 +154,20 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
     def submit_payload(self, context: dict[str, Any], buffer: bytes) -> HTEXFuture:
         """Send a message to the workers; see Parsl's. Raises ExecutorError when the interchange has ended."""
+        self._refuse_if_bad()
+        with self._lock:  # Parsl's method knows one thread only
+            try:
+                return super().submit_payload(context, buffer)
+            except zmq.Again as error:  # it has ended since
+                self.tasks.pop(self._task_counter, None)
+                raise self._gone() from error
+
+    def _refuse_if_bad(self) -> None:
+        # A new exception for each call: Parsl raises one and the same, whose traceback grows with each.
+        if self.bad_state_is_set:
+            raise BadStateException(self, self.executor_exception)
         if self._interchange_is_gone():
-            raise self._gone()  # Parsl's socket would wait for a reader for ever
-        with self._lock:  # which knows one thread only
-            return super().submit_payload(context, buffer)
+            raise self._gone()
 
     def _send_batch(self, buffer: bytes, calls: int, budget: float) -> tuple[HTEXFuture, int]:
         future = self.submit_payload({"task_executor": {"f": EXECUTE, "a": (calls, budget)}}, buffer)
@@ -177,6 +189,8 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             self._coalescer.tick()
 
     def _start_result_queue_thread(self) -> None:
+        # Without a reader a socket waits for ever, and everybody for what it holds.
+        self.outgoing_q.zmq_socket.setsockopt(zmq.SNDTIMEO, 1000)
         self.incoming_q = Incoming(self.incoming_q, self._heard, self._tick)  # type: ignore[assignment]
         super()._start_result_queue_thread()
 
@@ -310,9 +324,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         if self.bad_state_is_set and self.provider is not None:
             running = [block for block, status in self._status.items() if status.state not in TERMINAL_STATES]
             self.provider.cancel([self.blocks_to_job_id[block] for block in running if block in self.blocks_to_job_id])
-        super().shutdown(timeout)
-        if self.relax_collector:
+        if self._relaxed:
+            self._relaxed = False
             collector.restore()
+        super().shutdown(timeout)
         if self._interchange_is_gone():
             journal.ended(self._interchange_key, "shut down")
 

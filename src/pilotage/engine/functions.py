@@ -23,12 +23,13 @@ from pilotage.worker.importable import is_importable
 from pilotage.worker.serializer import FunctionToWorker
 
 KEPT = 1000
+KEPT_BYTES = 64 << 20
 WATCHED_ITEMS = 32
 """Items of a list or a dictionary up to which looking at each is cheaper than pickling."""
 _ABSENT = object()
 _CONSTANT = (
     *(int, float, bool, str, bytes, complex, type(None), range, type(...), type(NotImplemented)),
-    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.CodeType),
+    *(types.MethodDescriptorType, types.WrapperDescriptorType, types.CodeType),
 )
 
 
@@ -37,6 +38,7 @@ class Functions:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, tuple[Callable[..., Any], bytes, Watch]] = OrderedDict()
+        self._bytes = 0
         self._plugin = FunctionToWorker()
 
     def serialized(self, function: Callable[..., Any], classes: list[type]) -> bytes:
@@ -47,16 +49,22 @@ class Functions:
         kept = self._kept.get(id(function))
         if kept is not None and kept[2].holds():
             return kept[1]
-        message = self._plugin.serialize_and_keep(function, classes)
+        self._forget(id(function))
         watch = Watch()
-        if watch.see(function):
+        watched = watch.see(function)
+        message = self._plugin.serialize_and_keep(function, classes)
+        # The script's own thread may have changed something in between: then nobody knows what was pickled.
+        if watched and watch.holds():
             self._kept[id(function)] = function, message, watch
-            self._kept.move_to_end(id(function))
-            if len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        else:
-            self._kept.pop(id(function), None)
+            self._bytes += len(message)
+            while len(self._kept) > KEPT or (len(self._kept) > 1 and self._bytes > KEPT_BYTES):
+                self._forget(next(iter(self._kept)))
         return message
+
+    def _forget(self, key: int) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self._bytes -= len(kept[1])
 
 
 class Watch:
@@ -94,6 +102,8 @@ class Watch:
         self._seen[id(value)] = value
         if kind in _CONSTANT:
             return True
+        if kind is types.BuiltinFunctionType:  # a method of an object travels with the object
+            return value.__self__ is None or isinstance(value.__self__, types.ModuleType) or self.see(value.__self__)
         if kind is tuple or kind is frozenset:
             return all(map(self.see, value))
         if kind is list or kind is dict or kind is set:

@@ -46,9 +46,7 @@ class CallFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the result, or raise the exception; see Python's."""
-        if self._state is FINISHED and self._exception is None:
-            return self._result
-        return super().result(timeout)
+        return self._result if self._state is FINISHED else super().result(timeout)
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call ``fn`` with this future when the outcome is there; at once where it is."""
@@ -71,6 +69,8 @@ class CallFuture(Future[Any]):
             if self._state is FINISHED:
                 raise InvalidStateError("the call has an outcome already")
             self._result, self._exception, self._state = result, exception, FINISHED
+            if exception is not None:
+                self.__class__ = FailedCall
             made, callbacks, self._done_callbacks = self._made, self._done_callbacks, []
         if made is not None:
             with made:
@@ -85,3 +85,9 @@ class CallFuture(Future[Any]):
             callback(self)
         except Exception:
             logger.exception("exception calling callback for %r", self)
+
+
+class FailedCall(CallFuture):
+    """A call that has failed: Python's own method raises its exception, so that no frame of ours is in a traceback."""
+
+    result = Future.result

@@ -18,7 +18,7 @@ class Incoming:
     ----------
     queue: Parsl's.
     heard: called with each message of ours, on the thread that reads results.
-    tick: called on that thread when nothing came for a while, 10 ms with Parsl's usual poll period.
+    tick: called on that thread after each message, and when none came for Parsl's poll period, 10 ms by default.
     """
 
     def __init__(self, queue: Any, heard: Callable[[bytes], None], tick: Callable[[], None]) -> None:
@@ -31,9 +31,8 @@ class Incoming:
     def get(self, timeout_ms: int | None = None) -> bytes | None:
         """Return the next result; None where there is none within ``timeout_ms`` milliseconds, or it was ours."""
         message: bytes | None = self._queue.get(timeout_ms)
-        if message is None:
-            self._tick()
-        elif message.startswith(OURS):
+        self._tick()
+        if message is not None and message.startswith(OURS):
             self._heard(message)
             return None
         return message

@@ -26,8 +26,8 @@ from parsl.serialize import serialize
 
 from pilotage import system
 from pilotage.engine.incoming import CAPACITY
-from pilotage.worker.desk import PARTIAL, Report
 from pilotage.worker.farewell import FAREWELL, LastWords
+from pilotage.worker.report import PARTIAL, Report
 
 KEPT = 64
 """Tasks that are kept at least before those that are done are dropped."""
@@ -64,8 +64,10 @@ class Interchange(parsls.Interchange):
             return
         if len(parts) == 2 and parts[1].startswith(FAREWELL):
             self.manager_sock.send_multipart([parts[0], b"heard"])
-            self._take_leave(pickle.loads(memoryview(parts[1])[len(FAREWELL) :]), interesting_managers)
+            words = pickle.loads(memoryview(parts[1])[len(FAREWELL) :])
+            self._take_leave(words, interesting_managers, monitoring_radio)
             return
+        before = list(self._ready_managers[parts[0]]["tasks"]) if parts[0] in self._ready_managers else []
         real = self.manager_sock
         self.manager_sock = _AlreadyRead(real, parts)  # type: ignore[assignment]
         self.socks[self.manager_sock] = zmq.POLLIN
@@ -73,6 +75,10 @@ class Interchange(parsls.Interchange):
             super().process_manager_socket_message(interesting_managers, monitoring_radio, kill_event)
         finally:
             self.manager_sock = real
+        after = self._ready_managers.get(parts[0])
+        for number in before:
+            if after is None or number not in after["tasks"]:
+                self._sent.pop(number, None)
 
     def process_tasks_to_send(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
         """Send tasks to managers, and tell the driver when their capacity has changed."""
@@ -97,7 +103,7 @@ class Interchange(parsls.Interchange):
             self._sent_at_most = max(KEPT, 2 * len(self._sent))
         return tasks
 
-    def _take_leave(self, words: LastWords, interesting_managers: set[bytes]) -> None:
+    def _take_leave(self, words: LastWords, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
         """Forget a manager that has ended; what it had not begun goes to another, under its own number."""
         manager = self._ready_managers.pop(words.manager, None)
         interesting_managers.discard(words.manager)
@@ -106,16 +112,20 @@ class Interchange(parsls.Interchange):
         parsls.logger.warning("manager %r %s; it had %d tasks", words.manager, words.how, len(manager["tasks"]))
         for number in manager["tasks"]:
             left, task = words.left.get(number), self._sent.get(number)
-            if task is not None and (left is None or not left.begun):
+            untouched = number not in words.given if left is None else not left.begun and not left.limited
+            if task is not None and untouched:
                 self.pending_task_queue.add(queue_entry(task))
             elif left is not None and left.calls:
                 how = f"was ended with its manager, which {words.how}"
-                report = Report(left.records, left.begun, lost=(left.begun - 1, left.rank, words.host, how))
+                lost = (left.begun - 1, left.rank, words.host, how) if left.begun else None
+                report = Report(left.records, left.begun, lost)
                 self._answer(number, result=serialize(report))
             else:
                 error = ManagerLost(words.manager, words.host)
                 self._answer(number, exception=serialize(RemoteExceptionWrapper(ManagerLost, error, None)))
         interesting_managers.update(self._ready_managers)
+        manager["active"] = False
+        self._send_monitoring_info(monitoring_radio, manager)
 
     def _answer(self, number: int, **outcome: bytes) -> None:
         self.results_outgoing.send(pickle.dumps({"type": "result", "task_id": number, **outcome}))

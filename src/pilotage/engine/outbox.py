@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from parsl.serialize.errors import SerializationError
 
@@ -19,6 +21,15 @@ KEPT = 1000
 RESOURCES = "parsl_resource_specification"
 _NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _TEXTS = frozenset({str, bytes})
+
+
+class Known(NamedTuple):
+    """A function that calls have been made of: how to get it, what is known of it, how often to rerun it, its name."""
+
+    function: Callable[[], Any]
+    pace: Pace
+    reruns: int
+    name: str
 
 
 class Outbox:
@@ -36,7 +47,7 @@ class Outbox:
         self._apps = apps
         self._functions = Functions()
         self._arguments = ToWorker()
-        self._known: OrderedDict[int, tuple[Callable[..., Any], Pace, int, str]] = OrderedDict()
+        self._known: OrderedDict[int, Known] = OrderedDict()
 
     def call(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: int | None
@@ -44,8 +55,8 @@ class Outbox:
         """Return a call of ``function``; raises SerializationError where it cannot be sent."""
         target = getattr(function, "__wrapped__", function)  # a wrapper may be made anew for each call
         known = self._known.get(id(target))
-        if known is None:
-            known = self._get_to_know(target)
+        if known is None or known.function() is not target:
+            known = self._get_to_know(function, target)
         _, pace, reruns, name = known
         classes: list[type] = []
         try:
@@ -60,14 +71,23 @@ class Outbox:
             raise unsendable(error, function, args, kwargs) from error
         return Call(name, serialized, arguments, len(arguments), task, pace, reruns, classes)
 
-    def _get_to_know(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], Pace, int, str]:
-        name = getattr(function, "__name__", repr(function))
-        rules = {**self._site, **self._apps.get(name, {}), **getattr(function, RULES, {})}
-        known = function, Pace(alone=not rules["coalesce"]), int(rules["rerun_lost"]), name
-        self._known[id(function)] = known
+    def _get_to_know(self, function: Callable[..., Any], target: Callable[..., Any]) -> Known:
+        name = getattr(target, "__name__", repr(target))
+        said = {**getattr(target, RULES, {}), **getattr(function, RULES, {})}
+        rules = {**self._site, **self._apps.get(name, {}), **said}
+        try:
+            reference: Callable[[], Any] = weakref.ref(target)  # a closure may hold much
+        except TypeError:
+            reference = functools.partial(_itself, target)
+        known = Known(reference, Pace(alone=not rules["coalesce"]), int(rules["rerun_lost"]), name)
+        self._known[id(target)] = known
         if len(self._known) > KEPT:
             self._known.popitem(last=False)
         return known
+
+
+def _itself(thing: Any) -> Any:
+    return thing
 
 
 def plain_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
@@ -83,6 +103,8 @@ def plain_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
             return None
         size += len(value)
     for name, value in kwargs.items():
+        if type(name) is not str:
+            return None
         if type(value) in _NUMBERS or (name == RESOURCES and value == {}):
             continue
         if type(value) not in _TEXTS:

@@ -58,6 +58,7 @@ def execute(buffer: bytes, calls: int, budget: float) -> None:  # noqa: ARG001  
         else:
             outcome = _outcome(functions[number], arguments)
         seconds = clock() - begun
+        here.end_if_forked()
         if not slot.add(index, seconds, outcome):
             here.say(channel.SPILLED, packed(index, seconds, outcome))
 

@@ -8,6 +8,7 @@ Frames from a worker are a kind (1 byte), a length (8 bytes), and as many bytes;
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import queue
@@ -36,9 +37,21 @@ class Channel:
         self._connection = connection
         self._monitoring = monitoring
         self._process = os.getpid()
+        self._greeted = False
+
+    def end_if_forked(self) -> None:
+        """End this process where it is a child that a task forked and that has come back from the task.
+
+        It would go on with its parent's work, beside its parent.
+        """
+        if os.getpid() != self._process:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
+            os._exit(1)
 
     def say(self, kind: bytes, data: bytes) -> None:
-        """Send a frame; the process ends where its manager is gone."""
+        """Send a frame; raises SystemExit where the manager is gone."""
         if os.getpid() != self._process:  # a child that a task forked: two would talk at once
             return
         try:
@@ -51,7 +64,14 @@ class Channel:
             sys.exit(0)
 
     def hear(self, timeout: float | None) -> bytes:
-        """Return the next frame; raises queue.Empty after ``timeout`` seconds without one."""
+        """Return the next frame.
+
+        Raises queue.Empty after ``timeout`` seconds without one, SystemExit where the manager is gone.
+        """
+        self.end_if_forked()
+        if not self._greeted:  # only now: until here, whatever fails will fail again in the next worker
+            self._greeted = True
+            self.say(HELLO, self._process.to_bytes(8, "little"))
         ready = select.poll()
         ready.register(self._connection, select.POLLIN)
         if not ready.poll(None if timeout is None else timeout * 1000):

@@ -19,41 +19,30 @@ import queue
 import select
 import signal
 import socket
-import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from parsl.app.errors import RemoteExceptionWrapper
-from parsl.executors.high_throughput.errors import WorkerLost
 from parsl.serialize import serialize
 
 from pilotage.worker.channel import DATAGRAM, EXECUTE, HEAD, HELLO, LENGTH, RESULT, SPILLED
-from pilotage.worker.slots import Slot
+from pilotage.worker.report import NUMBER, PARTIAL, CallLost, Report, how_ended
+from pilotage.worker.slots import Given, Slot
 
-PARTIAL = b"\x00pilotage partial\x00"
-"""First bytes of a message about a batch that goes on; then its number (8 bytes) and a pickled `Report`."""
-NUMBER = struct.Struct("=Q")
 SETTLE = 0.001
 """Seconds after which a limit that one process has written is surely seen by another."""
 STATUS_WAIT = 2.0
+STUCK = 1.0
+"""Seconds that a worker has to begin what was sent to it; then it is given to others."""
+DELIVERIES = 3
+"""Workers that may die while they receive a task; one more would die of it too."""
+FAILED_STARTS = 5
+"""Starts of workers in a row, for each, that may fail before the manager gives up."""
 BIG = 128 << 10
 """Bytes from which a task is sent by a thread of its own: its worker may be slow to read."""
-
-
-class Report(NamedTuple):
-    """What became of a batch.
-
-    ``records`` are of calls that have ended (see `slots`). The calls from index ``returned`` on have not begun, None
-    where that is not told yet. ``lost`` is the index of a call that took its worker along, with the worker's rank,
-    host, and how it ended. ``failed`` is the serialized exception for which the batch could not be run at all.
-    """
-
-    records: bytes
-    returned: int | None = None
-    lost: tuple[int, int, str, str] | None = None
-    failed: bytes | None = None
 
 
 class Seat:
@@ -71,6 +60,7 @@ class Seat:
         self.budget = 0.0
         self.deadline: float | None = None
         self.limited = False
+        self.sent: float | None = None
         self.received = bytearray()
         self.ended = False
 
@@ -82,9 +72,12 @@ class Desk:
     ----------
     restart: called with a worker's rank when it has died, to start another.
     ended: waits up to a number of seconds for the end of processes, and returns wait statuses by process id.
+    given: where the numbers of tasks that workers have had are noted.
     """
 
-    def __init__(self, restart: Callable[[int], None], ended: Callable[[float], MutableMapping[int, int]]) -> None:
+    def __init__(
+        self, restart: Callable[[int], None], ended: Callable[[float], MutableMapping[int, int]], given: Given
+    ) -> None:
         self._restart = restart
         self._ended = ended
         self._lock = threading.Lock()
@@ -100,6 +93,8 @@ class Desk:
         self._closed = False
         self._control = -1
         self._failed_starts = 0
+        self._given = given
+        self._deliveries: dict[int, int] = {}
 
     def process_of(self, rank: int) -> int | None:
         """Return the process id of a worker, None where it has not said so yet."""
@@ -113,6 +108,7 @@ class Desk:
     def seat(self, rank: int, slot: Slot) -> socket.socket:
         """Make a place for a worker and return the worker's end of its connection, to be closed here."""
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * BIG)  # what is sent at once must find room
         with self._lock:
             self._seats[ours.fileno()] = Seat(rank, ours, slot)
             self._poll.register(ours, select.POLLIN)
@@ -167,15 +163,17 @@ class Desk:
             seat, task = self._idle.pop(), self._waiting.popleft()
             seat.task, seat.told, seat.spilled, seat.deadline, seat.limited = task, 0, [], None, False
             seat.calls, seat.budget = batch_of(task)
+            self._given.note(task["task_id"])
             seat.slot.prepare(task["task_id"], seat.calls)
+            seat.sent = None
             if seat.budget:
                 seat.deadline = time.monotonic() + seat.budget
                 self._notify()
             data = pickle.dumps(task, pickle.HIGHEST_PROTOCOL)
             if len(data) < BIG:
-                _send(seat.connection, data)
+                _send(seat, data)
             else:
-                threading.Thread(target=_send, args=(seat.connection, data), daemon=True).start()
+                threading.Thread(target=_send, args=(seat, data), daemon=True).start()
 
     def _look_at_budgets(self, now: float) -> float | None:
         """Take back what has not begun where a budget is spent; return the seconds until the next is."""
@@ -185,7 +183,8 @@ class Desk:
                 if seat.deadline is None:
                     continue
                 if now >= seat.deadline:
-                    if seat.slot.begun == 0:  # it is still on its way to the worker
+                    on_its_way = seat.sent is None or now - seat.sent < STUCK
+                    if seat.slot.begun == 0 and on_its_way and not seat.limited:
                         seat.deadline = now + seat.budget
                     elif not seat.limited:
                         seat.limited = True
@@ -247,8 +246,10 @@ class Desk:
         with self._lock:
             if kind == HELLO:
                 seat.process = int.from_bytes(frame, "little")
+                self._failed_starts = 0
             elif kind == RESULT and seat.task is not None:
                 self._messages.append(self._composed(seat, frame) if seat.calls else frame)
+                self._deliveries.pop(seat.task["task_id"], None)
                 seat.task, seat.deadline = None, None
                 seat.slot.prepare(0, 0)
             if not seat.ended:
@@ -276,14 +277,17 @@ class Desk:
             with contextlib.suppress(ProcessLookupError):
                 if time.monotonic() > deadline - STATUS_WAIT / 2:
                     os.kill(seat.process, signal.SIGKILL)
-        self._bury(ended)
+        if seat.process in ended:
+            self._bury(ended)
+        else:
+            self._leave(seat, "has vanished")
 
     def _bury(self, ended: MutableMapping[int, int]) -> None:
         for seat in [seat for seat in list(self._seats.values()) if seat.process in ended]:
             seat.ended = True
             while self._has_more(seat) and self._receive(seat):  # what it said last
                 pass
-            self._leave(seat, _how(ended.pop(seat.process or 0)))
+            self._leave(seat, how_ended(ended.pop(seat.process or 0)))
         # Of those that never said who they are, the connection's end tells.
 
     @staticmethod
@@ -301,8 +305,8 @@ class Desk:
             if seat in self._idle:
                 self._idle.remove(seat)
             if seat.task is not None:
-                if seat.slot.begun == 0:  # so it can be done by another, as if nothing had been
-                    self._waiting.appendleft(seat.task)
+                if seat.slot.begun == 0 and not seat.limited and self._may_deliver_again(seat.task["task_id"]):
+                    self._waiting.appendleft(seat.task)  # so it can be done by another, as if nothing had been
                     self._dispatch()
                 else:
                     self._messages.append(self._result(seat, self._left(seat, how)) if seat.calls else _lost(seat, how))
@@ -310,19 +314,28 @@ class Desk:
         if not self._closed:
             self._replace(seat)
 
+    def _may_deliver_again(self, task: int) -> bool:
+        self._deliveries[task] = self._deliveries.get(task, 0) + 1
+        return self._deliveries[task] < DELIVERIES
+
     def _replace(self, seat: Seat) -> None:
         if seat.process is not None:
-            self._failed_starts = 0
             self._restart(seat.rank)
             return
         self._failed_starts += 1  # whatever keeps workers from starting will do so again
+        if self._failed_starts > FAILED_STARTS * (len(self._seats) + 1):
+            sys.stderr.write(f"pilotage: worker {seat.rank} does not start; its own words are above or in its log\n")
+            sys.stderr.flush()
+            os._exit(1)
         delay = threading.Timer(min(0.1 * 2**self._failed_starts, 30), self._restart, (seat.rank,))
         delay.daemon = True
         delay.start()
 
     def _left(self, seat: Seat, how: str) -> Report:
-        records, begun = self._news(seat), min(seat.slot.begun, seat.calls)
-        return Report(records, begun, lost=(begun - 1, seat.rank, os.uname().nodename, how))
+        records, begun, host = self._news(seat), min(seat.slot.begun, seat.calls), os.uname().nodename
+        if begun == 0 and not seat.limited:  # nobody can tell which call it is that cannot be received
+            return Report(records, 1, lost=(0, seat.rank, host, f"{how} while the call was received"))
+        return Report(records, begun, lost=(begun - 1, seat.rank, host, how) if begun else None)
 
 
 def batch_of(task: dict[str, Any]) -> tuple[int, float]:
@@ -331,7 +344,8 @@ def batch_of(task: dict[str, Any]) -> tuple[int, float]:
     return executor["a"] if executor.get("f") == EXECUTE else (0, 0.0)
 
 
-def _send(connection: socket.socket, data: bytes) -> None:
+def _send(seat: Seat, data: bytes) -> None:
+    connection = seat.connection
     # Where the worker is gone, the end of its connection tells.
     with contextlib.suppress(OSError):
         if len(data) < DATAGRAM:
@@ -339,6 +353,7 @@ def _send(connection: socket.socket, data: bytes) -> None:
         else:
             connection.sendall(LENGTH.pack(len(data)))
             connection.sendall(data)
+        seat.sent = time.monotonic()
 
 
 def _lost(seat: Seat, how: str) -> bytes:
@@ -349,30 +364,3 @@ def _lost(seat: Seat, how: str) -> bytes:
         wrapped = serialize(RemoteExceptionWrapper(type(error), error, error.__traceback__))
     number = seat.task["task_id"] if seat.task is not None else 0
     return pickle.dumps({"type": "result", "task_id": number, "exception": wrapped})
-
-
-def _how(status: int) -> str:
-    code = os.waitstatus_to_exitcode(status)
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was killed by {name}"
-
-
-class CallLost(WorkerLost):
-    """The worker that ran a call has died; says which call, where, and how."""
-
-    def __init__(self, worker_id: int, hostname: str, how: str = "has died", call: str = "") -> None:
-        super().__init__(worker_id, hostname)
-        self.how = how
-        self.call = call
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.worker_id, self.hostname, self.how, self.call)
-
-    def __str__(self) -> str:
-        what = f"{self.call} was lost: " if self.call else ""
-        return f"{what}worker {self.worker_id} on {self.hostname} {self.how}"

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pilotage.worker.slots import SIZE, Slot
+from pilotage.worker.slots import Given, Slot, workers_in
 
 FAREWELL = b"\x00pilotage farewell\x00"
 """First bytes of the message; then a pickled `LastWords`."""
@@ -24,21 +24,29 @@ LIMIT = 8
 
 
 class Left(NamedTuple):
-    """What a worker had done of the task that it had; see `pilotage.worker.slots`."""
+    """What a worker had done of the task that it had; see `pilotage.worker.slots`.
+
+    ``limited``: whether calls of it were taken back before, and are others' by now.
+    """
 
     rank: int
     calls: int
     begun: int
     records: bytes
+    limited: bool
 
 
 class LastWords(NamedTuple):
-    """A manager's name at the interchange, its host, how it ended, and by task what its workers left."""
+    """A manager's name at the interchange, its host, how it ended, and by task what its workers left.
+
+    ``given`` are the numbers of the latest tasks that any worker has had.
+    """
 
     manager: bytes
     host: str
     how: str
     left: dict[int, Left]
+    given: set[int]
 
 
 class Farewell:
@@ -63,17 +71,17 @@ class Farewell:
     def left(self) -> dict[int, Left]:
         """Return what the workers have left."""
         found = {}
-        for rank in range(len(self._slots) // SIZE):
+        for rank in range(workers_in(self._slots)):
             slot = Slot(self._slots, rank)
             if slot.task:
-                found[slot.task] = Left(rank, slot.calls, slot.begun, slot.records(0, slot.used))
+                found[slot.task] = Left(rank, slot.calls, slot.begun, slot.records(0, slot.used), slot.is_limited)
         return found
 
     def say(self, how: str) -> None:
         """Say it; ``how`` goes on a sentence that begins with the manager. Returns when it is heard, or in vain."""
         if not self._interchange or not self._manager:
             return
-        words = LastWords(self._manager.encode(), os.uname().nodename, how, self.left())
+        words = LastWords(self._manager.encode(), os.uname().nodename, how, self.left(), Given(self._slots).numbers())
         child = os.fork()
         if child:
             os.waitpid(child, 0)

@@ -109,7 +109,16 @@ def _fork_one(control: socket.socket, child: Target, pipes: tuple[int, int]) -> 
     if data is None:
         return False
     connection = socket.socket(fileno=descriptors[0])
-    if os.fork() == 0:
+    connection.set_inheritable(False)  # programs that a task starts must not hold it
+    try:
+        child_pid = os.fork()
+    except (
+        OSError
+    ) as error:  # for lack of memory or process numbers: the closed connection tells, and it is tried again
+        sys.stderr.write(f"pilotage: a worker cannot be started: {error}\n")
+        connection.close()
+        return True
+    if child_pid == 0:
         control.close()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

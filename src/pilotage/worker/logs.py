@@ -16,7 +16,6 @@ import os
 import pathlib
 import threading
 import time
-import weakref
 from collections.abc import Callable
 
 from parsl.logconfigs.base import LogConfig
@@ -242,40 +241,29 @@ def _opened(folder: str, name: str) -> int:
 class Gate:
     """Decides how much Parsl's loggers let through: all, or for the rest of a second warnings only.
 
-    What others than us see of Parsl's log is what they would see without us: the level that we lower is for our
-    handlers only. Where somebody has put a handler of his own on Parsl's logger, nothing is held back.
+    What others than us see of Parsl's log is what they would see under Parsl, which sets its logger to DEBUG and lets
+    the handlers of the loggers above decide: where somebody has put a handler of his own on Parsl's logger, or on one
+    that it propagates to, nothing is held back. Where nobody has, only as much is let through as we keep.
     """
 
     def __init__(self) -> None:
         self.logger = logging.getLogger("parsl")
         self._handlers: list[RingHandler] = []
-        self._onward = Onward(self)
         self._level = logging.NOTSET
-        self._propagate = True
         self._begin = 0.0
         self._count = 0
         self._shut: threading.Timer | None = None
         self._lock = threading.Lock()
-
-    @property
-    def others_see(self) -> int:
-        """The level from which records are passed on, as it would be without us."""
-        above = self.logger.parent
-        return self._level or (above.getEffectiveLevel() if above is not None else logging.WARNING)
 
     def add(self, handler: RingHandler) -> None:
         """Let records through for a handler."""
         with self._lock:
             if not self._handlers:
                 self._begin = 0.0
-                self._level, self._propagate = self.logger.level, self.logger.propagate
-                self.logger.addHandler(self._onward)
-                self.logger.propagate = False
-                self.logger.setLevel(min(self.others_see, logging.WARNING))
+                self._level = self.logger.level
             self._handlers.append(handler)
             self.logger.addHandler(handler)
-            if handler.has_ring:
-                self.logger.setLevel(logging.DEBUG)
+            self._set_level()
 
     def remove(self, handler: RingHandler) -> None:
         """Forget a handler; with the last one everything is as it was."""
@@ -287,8 +275,6 @@ class Gate:
                 if self._shut is not None:
                     self._shut.cancel()
                     self._shut = None
-                self.logger.removeHandler(self._onward)
-                self.logger.propagate = self._propagate
                 self.logger.setLevel(self._level)
 
     def count(self, record: logging.LogRecord) -> None:
@@ -300,9 +286,18 @@ class Gate:
         if self._count > RECORDS and self._shut is None and self.logger.level == logging.DEBUG:
             self._close(self._begin + 1 - now)
 
+    def _set_level(self) -> None:
+        kept = self._shut is None and any(handler.has_ring for handler in self._handlers)
+        self.logger.setLevel(logging.DEBUG if kept or self._others_listen() else logging.WARNING)
+
     def _others_listen(self) -> bool:
-        ours = {self._onward, *self._handlers}
-        return any(one not in ours and not isinstance(one, logging.NullHandler) for one in self.logger.handlers)
+        one: logging.Logger | None = self.logger
+        while one is not None:
+            for handler in one.handlers:
+                if handler not in self._handlers and not isinstance(handler, logging.NullHandler):
+                    return True
+            one = one.parent if one.propagate else None
+        return False
 
     def _close(self, seconds: float) -> None:
         if self._others_listen():
@@ -318,14 +313,14 @@ class Gate:
             except RuntimeError:  # Python is ending
                 return
             self._shut = timer
-            self.logger.setLevel(min(self.others_see, logging.WARNING))
+            self.logger.setLevel(logging.WARNING)
 
     def _open(self, since: float) -> None:
         with self._lock:
             if self._shut is not threading.current_thread():  # removed meanwhile, or in another process
                 return
             self._shut = None
-            self.logger.setLevel(logging.DEBUG)
+            self._set_level()
             handlers = list(self._handlers)
         self._begin = 0.0
         for handler in handlers:
@@ -334,26 +329,11 @@ class Gate:
             )
 
     def in_child(self) -> None:
-        """After a fork: there is no ring, so nothing below a warning is of use."""
+        """After a fork: there is no ring, so for us nothing below a warning is of use."""
         self._lock = threading.Lock()
         self._shut = None
         if self._handlers:
-            self.logger.setLevel(min(self.others_see, logging.WARNING))
-
-
-class Onward(logging.Handler):
-    """Hands records on to the loggers above Parsl's."""
-
-    def __init__(self, gate: Gate) -> None:
-        super().__init__()
-        self._gate = weakref.ref(gate)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Do what the logger does where it propagates."""
-        gate = self._gate()
-        above = None if gate is None else gate.logger.parent
-        if gate is not None and above is not None and record.levelno >= gate.others_see and above.hasHandlers():
-            above.callHandlers(record)
+            self._set_level()
 
 
 gate = Gate()

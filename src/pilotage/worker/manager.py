@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from pilotage.worker import channel
 from pilotage.worker.desk import Desk
 from pilotage.worker.forking import ForkServer
-from pilotage.worker.slots import Slot
+from pilotage.worker.slots import Given, Slot
 
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 PRELOADED = ("pilotage.worker.batch", "pilotage.worker.pickling", "parsl.monitoring.radios.base")
@@ -40,7 +41,7 @@ class Context:
         self._monitoring, self._monitored = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._server = ForkServer(self._work)
         self._workers: dict[int, Worker] = {}
-        self.desk = Desk(self._restart, self._ended)
+        self.desk = Desk(self._restart, self._ended, Given(slots))
 
     def start(self) -> None:
         """Start the fork server; to be called while this process has one thread."""
@@ -92,9 +93,13 @@ class Context:
             self.fork(self._workers[rank])
 
     def _ended(self, timeout: float) -> MutableMapping[int, int]:
-        with contextlib.suppress(OSError):
+        try:
             while self._server.hear(timeout):
                 timeout = 0
+        except OSError as error:  # no worker could be replaced any more; the guard ends the rest and says so
+            sys.stderr.write(f"pilotage: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)
         return self._server.ended
 
     def wait(self, process: int, timeout: float | None) -> int | None:
@@ -111,7 +116,6 @@ class Context:
         """In a forked process: be a worker."""
         multiprocessing.current_process().name = name
         channel.this = channel.Channel(connection, self._monitored, Slot(self._slots, rank))
-        channel.this.say(channel.HELLO, os.getpid().to_bytes(8, "little"))
         importlib.import_module(POOL).worker(*arguments)
 
 

@@ -22,10 +22,13 @@ from typing import NamedTuple
 
 SIZE = 256 << 10
 """Bytes of a slot; an outcome for which there is no room goes to the manager in a message of its own."""
+GIVEN = 32 << 10
+"""Bytes for the numbers of tasks that were given to workers: of the latest 4,000."""
 NO_LIMIT = 0xFFFFFFFF
 _HEAD = struct.Struct("=QIIII")
 _RECORD = struct.Struct("=IdI")
 _WORD = struct.Struct("=I")
+_NUMBER = struct.Struct("=Q")
 _BEGUN, _LIMIT, _USED = 8, 12, 16
 _ROOM = SIZE - _HEAD.size
 
@@ -39,8 +42,31 @@ class Record(NamedTuple):
 
 
 def memory(workers: int) -> mmap.mmap:
-    """Return shared memory with slots for ``workers`` workers; pages that nobody writes cost nothing."""
-    return mmap.mmap(-1, SIZE * max(workers, 1))
+    """Return shared memory with `Given` and slots for ``workers`` workers; pages that nobody writes cost nothing."""
+    return mmap.mmap(-1, GIVEN + SIZE * max(workers, 1))
+
+
+def workers_in(shared: mmap.mmap) -> int:
+    """Return the number of slots."""
+    return (len(shared) - GIVEN) // SIZE
+
+
+class Given:
+    """The numbers of the latest tasks that workers have had, done or not."""
+
+    def __init__(self, shared: mmap.mmap) -> None:
+        self._shared = shared
+
+    def note(self, task: int) -> None:
+        """Note that a worker gets a task."""
+        (count,) = _NUMBER.unpack_from(self._shared, 0)
+        place = 1 + count % (GIVEN // _NUMBER.size - 1)
+        _NUMBER.pack_into(self._shared, place * _NUMBER.size, task)
+        _NUMBER.pack_into(self._shared, 0, count + 1)
+
+    def numbers(self) -> set[int]:
+        """Return the numbers."""
+        return {number for (number,) in _NUMBER.iter_unpack(self._shared[_NUMBER.size : GIVEN])} - {0}
 
 
 class Slot:
@@ -54,7 +80,7 @@ class Slot:
 
     def __init__(self, shared: mmap.mmap, worker: int) -> None:
         self._shared = shared
-        self._start = worker * SIZE
+        self._start = GIVEN + worker * SIZE
 
     def prepare(self, task: int, calls: int) -> None:
         """Empty the slot for a task with so many calls, 0 for one that is no batch.
@@ -95,7 +121,16 @@ class Slot:
         shared, start = self._shared, self._start
         _WORD.pack_into(shared, start + _BEGUN, index + 1)
         limit: int = _WORD.unpack_from(shared, start + _LIMIT)[0]
-        return index < limit
+        if index < limit:
+            return True
+        _WORD.pack_into(shared, start + _BEGUN, index)
+        return False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether calls have been taken back."""
+        limit: int = _WORD.unpack_from(self._shared, self._start + _LIMIT)[0]
+        return limit != NO_LIMIT
 
     def limit(self, calls: int) -> None:
         """Let the worker begin no call from index ``calls`` on."""
