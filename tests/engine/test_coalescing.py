@@ -506,3 +506,92 @@ with parsl.load() as kernel:
     assert done.stdout.splitlines() == ["True"], done.stderr
     for task in (0, 150, 299):
         assert pilotage("logs", "@last", "--task", str(task)).stdout == f"said by {task}\n"
+
+
+def test_a_child_that_a_task_forks_and_that_comes_back_harms_nothing(run):
+    out = run("""
+@python_app
+def work(n):
+    with open(os.path.join(HERE, "ran"), "a") as file: file.write(f"{n}\\n")
+    if n % 3 == 0 and os.fork() == 0:
+        raise ValueError("the child's own")
+    return n
+short(work, 1)
+before, ran = engine.batches, count("ran")
+assert [f.result(60) for f in [work(n) for n in range(90)]] == list(range(90))
+print(engine.batches > before, count("ran") - ran)
+""")
+    assert out == ["True 90"]
+
+
+def test_the_fork_server_of_a_node_may_die(run):
+    """Its manager could replace no worker: so the manager ends, and a new block does what is left."""
+    run("""
+import psutil
+@python_app
+def server(): return os.getppid()
+@python_app
+def work(n): return n
+os.kill(server().result(), signal.SIGKILL)
+assert [f.result(60) for f in [work(n) for n in range(50)]] == list(range(50))
+""")
+
+
+def test_calls_behind_a_worker_that_does_not_begin_go_to_others(run):
+    run("""
+import psutil
+@python_app
+def where(): time.sleep(0.2); return os.getpid()
+@python_app
+def work(n): return n
+workers = set()
+while len(workers) < 2: workers |= {f.result() for f in [where(), where()]}
+stopped = workers.pop()
+short(work, 1)
+os.kill(stopped, signal.SIGSTOP)
+try:
+    assert sorted(f.result(60) for f in [work(n) for n in range(60)]) == list(range(60))
+finally:
+    os.kill(stopped, signal.SIGKILL)
+""")
+
+
+def test_workers_that_cannot_start_fail_their_block_and_the_calls(run):
+    out = run(
+        """
+@python_app
+def work(n): return n
+print(type(work(1).exception(80)).__name__)
+""",
+        cpu_affinity="list:99998:99999",
+        executor={"block_error_handler": True},
+    )
+    assert out == ["BadStateException"]
+
+
+def test_rules_may_stand_above_and_below(run):
+    out = run("""
+@pilotage.rules(coalesce=False)
+@python_app
+def above(n): return n
+@pilotage.rules(coalesce=False)
+@bash_app
+def command(n): return f"true {n}"
+for app in (above, command):
+    for _ in range(4): app(0).result()
+    [f.result() for f in [app(n) for n in range(20)]]
+print(engine.batches)
+""")
+    assert out == ["0"]
+
+
+def test_programs_that_a_task_starts_do_not_hold_the_workers_connection(run):
+    out = run("""
+@python_app
+def sockets():
+    import subprocess
+    words = subprocess.run(["ls", "-l", "/proc/self/fd"], capture_output=True, text=True, close_fds=False).stdout
+    return words.count("socket:")
+print(sockets().result())
+""")
+    assert out == ["0"]

@@ -29,6 +29,8 @@ def long(x): return LONG[x]
 def thing(x): return THING.size
 def kind(x): return Thing.size
 def missing(x): return NOT_YET
+look = TABLE.get
+def looked(x): return look("a")
 def default(x, y=[], *, z={}): return y, z
 def outer(value):
     def inner(x): return value
@@ -101,6 +103,7 @@ CHANGES = {
     "an item": ("listed", lambda names: names.LIST.__setitem__(0, 5)),
     "one item more": ("listed", lambda names: names.LIST.append(5)),
     "a value": ("tabled", lambda names: names.TABLE.update(a=2)),
+    "what a method is of": ("looked", lambda names: names.TABLE.update(a=7)),
     "a key": ("tabled", lambda names: names.TABLE.update(b=2)),
     "a name that was not there": ("missing", lambda names: setattr(names, "NOT_YET", 1)),
     "a name that is gone": ("number", lambda names: delattr(names, "NUMBER")),
@@ -140,3 +143,26 @@ def test_the_least_used_are_forgotten(functions, monkeypatch):
     assert len(functions._kept) == 3
     assert not again(functions, made[4])
     assert again(functions, made[0])
+
+
+def test_what_changes_while_it_is_serialized_is_seen_the_next_time(functions, names):
+    original = functions._plugin.serialize_and_keep
+
+    def changing(*arguments):
+        message = original(*arguments)
+        names.NUMBER += 1
+        return message
+
+    functions._plugin.serialize_and_keep = changing
+    functions.serialized(names.number, [])
+    functions._plugin.serialize_and_keep = original
+    assert pickle.loads(functions.serialized(names.number, []))(0) == 2
+
+
+def test_large_functions_are_not_kept_for_ever(functions, monkeypatch):
+    monkeypatch.setattr("pilotage.engine.functions.KEPT_BYTES", 100_000)
+    made = [eval("lambda x, much=much: x", {"much": bytes(60_000)}) for _ in range(4)]
+    for function in made:
+        functions.serialized(function, [])
+    assert len(functions._kept) == 1
+    assert functions._bytes < 100_000

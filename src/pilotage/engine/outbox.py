@@ -14,7 +14,7 @@ from pilotage.engine.coalescing import Call
 from pilotage.engine.diagnosis import culprit
 from pilotage.engine.functions import Functions
 from pilotage.engine.pace import Pace
-from pilotage.engine.rules import RULES
+from pilotage.engine.rules import said_by
 from pilotage.worker.serializer import ToWorker
 
 KEPT = 1000
@@ -73,8 +73,7 @@ class Outbox:
 
     def _get_to_know(self, function: Callable[..., Any], target: Callable[..., Any]) -> Known:
         name = getattr(target, "__name__", repr(target))
-        said = {**getattr(target, RULES, {}), **getattr(function, RULES, {})}
-        rules = {**self._site, **self._apps.get(name, {}), **said}
+        rules = {**self._site, **self._apps.get(name, {}), **said_by(target), **said_by(function)}
         try:
             reference: Callable[[], Any] = weakref.ref(target)  # a closure may hold much
         except TypeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,6 +12,12 @@ AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 RULES = "__pilotage_rules__"
 """Attribute of a function that `rules` has marked."""
+
+
+def said_by(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return what an app's function says; Parsl hides that of a bash_app in a partial."""
+    inner = function.args[:1] if isinstance(function, functools.partial) else ()
+    return {name: value for one in (*inner, function) for name, value in getattr(one, RULES, {}).items()}
 
 
 def rules(*, coalesce: bool | None = None, rerun_lost: int | None = None) -> Callable[[AnyFunction], AnyFunction]:
@@ -29,7 +36,7 @@ def rules(*, coalesce: bool | None = None, rerun_lost: int | None = None) -> Cal
     given = {"coalesce": coalesce, "rerun_lost": rerun_lost}
 
     def mark(app: AnyFunction) -> AnyFunction:
-        function = vars(app).get("func", app) if not hasattr(type(app), "__get__") else app
+        function = vars(app).get("func", app)  # of an app of Parsl's, the function that it is made of
         setattr(function, RULES, {name: value for name, value in given.items() if value is not None})
         return app
 
