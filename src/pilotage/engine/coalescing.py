@@ -56,8 +56,8 @@ FIRST = 2
 logger = logging.getLogger("parsl.pilotage.coalescing")
 
 
-class Call:
-    """One call on its way.
+class Call(CallFuture):
+    """One call on its way, which is the future of its outcome.
 
     Parameters
     ----------
@@ -71,8 +71,6 @@ class Call:
     keep: what has to live until the outcome is there.
     """
 
-    __slots__ = ("arguments", "function", "future", "keep", "name", "pace", "reruns", "size", "task")
-
     def __init__(
         self,
         name: str,
@@ -84,6 +82,7 @@ class Call:
         reruns: int,
         keep: Any,
     ) -> None:
+        super().__init__()
         self.name = name
         self.function = function
         self.arguments = arguments
@@ -92,7 +91,12 @@ class Call:
         self.pace = pace
         self.reruns = reruns
         self.keep = keep
-        self.future = CallFuture()
+
+    def release(self) -> None:
+        """Let go of what is not needed any more: Parsl keeps the future for as long as it keeps the task."""
+        self.function = b""
+        self.arguments = b""
+        self.keep = None
 
 
 class Batch:
@@ -331,14 +335,13 @@ class Coalescer:
     def _settle(self, call: Call, outcome: bytes) -> None:
         """Give a call its outcome."""
         kind, body = outcome[:1], memoryview(outcome)[1:]
-        if kind == PLAIN:
-            _set(call.future.set_result, pickle.loads(body))
-            return
-        answer = self._answers.deserialize(body)  # type: ignore[arg-type]
+        plain = kind == PLAIN
+        answer = pickle.loads(body) if plain else self._answers.deserialize(body)  # type: ignore[arg-type]
+        call.release()  # not before: a class of the answer may live by the call alone
         if kind == RAISED:
-            _set(call.future.set_exception, answer.get_exception())
+            _set(call.set_exception, answer.get_exception())
         else:
-            _set(call.future.set_result, answer)
+            _set(call.set_result, answer)
 
 
 def _exception(serialized: bytes) -> BaseException:
@@ -361,4 +364,4 @@ def _set(setter: Callable[[Any], None], value: Any) -> None:
 
 def _fail(failed: Sequence[tuple[Call, BaseException]]) -> None:
     for call, error in failed:
-        _set(call.future.set_exception, error)
+        _set(call.set_exception, error)

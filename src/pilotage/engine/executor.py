@@ -120,10 +120,11 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     ) -> Future[Any]:
         """Send a call to the workers; see Parsl's. Raises SerializationError where it cannot be sent."""
         if self._coalescer is not None and not resource_specification:
-            self._refuse_if_bad()
+            if self.bad_state_is_set:  # whether the interchange is there is asked for each batch
+                raise BadStateException(self, self.executor_exception)
             call = self._outbox.call(func, args, kwargs, current.task)
             self._coalescer.add(call)
-            return call.future
+            return call
         if self.serializer == "parsl":
             return super().submit(func, resource_specification, *args, **kwargs)
         self.validate_resource_spec(resource_specification)
