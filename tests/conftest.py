@@ -99,12 +99,19 @@ def rings_left(home):
 
 
 @pytest.fixture
+def rings(private_home):
+    """Return the folders of rings that are left of what has ended, see `rings_left`, whenever it is called."""
+    return lambda: rings_left(private_home)
+
+
+@pytest.fixture
 def pilotage(private_home):
     """Run commands of pilotage; fails when a process of theirs is left, or a ring of a run that has ended."""
     command = Command(uuid.uuid4().hex)
     yield command
     left = command.left_behind()
-    _, stubborn = psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs(left, timeout=5)
+    stubborn = [process for process in left if process in command.left_behind()]
     lines = [" ".join(process.cmdline()) for process in stubborn]
     for process in stubborn:
         process.kill()

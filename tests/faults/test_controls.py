@@ -11,6 +11,8 @@ import pytest
 from escaping import adopted, driver_is_killed, manager_is_killed, prepared, supervisor_is_killed
 from fault_run import INTERCHANGE, OPTIONS, QUICK, SCRIPT, children, escapees, is_alive, strike, until, words
 
+from pilotage.worker import ring, tails
+
 HERE = Path(__file__).parent
 DETACHED = (*OPTIONS, *QUICK, "--detach")
 DEAF = "from pilotage.engine.executor import HighThroughputExecutor\n"
@@ -129,14 +131,32 @@ def driver_alone_is_killed(process, interchange):
     until(lambda: not is_alive(interchange), "an end of the interchange", 10)
 
 
-def test_the_interchange_ends_with_its_driver(plain, pilotage):
-    driver_alone_is_killed(*plain())
+def only_rings_are_left(pilotage, rings):
+    """A config that Parsl loads is no run: no command sweeps it. The next driver here removes its rings in an hour."""
     until(lambda: not pilotage.left_behind(), lambda: f"nothing left: {pilotage.left_behind()}", 10)
+    [folder] = rings()
+    left = tails.rings(folder)
+    assert sorted(ring.read(path).about["name"] for path in left) == ["interchange", "parsl"]
+    for path in left:
+        os.utime(path, (1, 1))
+    tails.remove_stale()
+    until(lambda: not rings(), "an end of the rings")  # or a driver of another test has begun on them
+    [collected] = Path(os.environ["PILOTAGE_STATE"]).glob("runs/*/parsl/000/parsl.tail.log")
+    assert "Starting DataFlowKernel" in collected.read_text()
 
 
-def test_without_its_watch_the_interchange_outlives_its_driver(plain):
+def test_the_interchange_ends_with_its_driver(plain, pilotage, rings):
+    driver_alone_is_killed(*plain())
+    only_rings_are_left(pilotage, rings)
+
+
+def test_without_its_watch_the_interchange_outlives_its_driver(plain, pilotage, rings):
+    process, interchange = plain(**within("watch"))
     with pytest.raises(AssertionError, match="not within 10 s: an end of the interchange"):
-        driver_alone_is_killed(*plain(**within("watch")))
+        driver_alone_is_killed(process, interchange)
+    interchange.kill()
+    until(lambda: not is_alive(interchange), "an end of the interchange")
+    only_rings_are_left(pilotage, rings)
 
 
 def group_is_interrupted(process):

@@ -1,4 +1,4 @@
-"""What Parsl logs is kept at a bounded cost, seen by others as without us, and collected where it is wanted."""
+"""What Parsl logs is kept at a bounded cost, seen by others as under Parsl, and collected where it is wanted."""
 
 import logging
 import os
@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from parsl.logconfigs.file import FileLogging
 
 from pilotage import journal
 from pilotage.worker import logs, processes, ring, tails
 
+PARSLS = logging.getLogger("parsl")
 LOGGER = logging.getLogger("parsl.somewhere")
 
 
@@ -41,6 +43,14 @@ def begin(base, tmp_path, request):
     yield begin
     for end in ends:
         end()
+
+
+@pytest.fixture
+def root(monkeypatch):
+    """The logger above Parsl's, without a handler; pytest puts some on the real one, anew for each phase of a test."""
+    above = logging.RootLogger(logging.WARNING)
+    monkeypatch.setattr(PARSLS, "parent", above)
+    return above
 
 
 def texts(base):
@@ -89,7 +99,7 @@ def test_everything_is_private(begin, base):
     assert modes == {0o700, 0o600}
 
 
-def test_a_torrent_is_let_through_in_part_and_says_so(begin, base):
+def test_a_torrent_is_let_through_in_part_and_says_so(begin, base, root):
     begin()
     for number in range(5000):
         LOGGER.debug("line %d", number)
@@ -102,10 +112,10 @@ def test_a_torrent_is_let_through_in_part_and_says_so(begin, base):
     wait_until(lambda: "only warnings were kept" in held(base))
     assert "what matters comes through" in held(base)
     assert held(base).rstrip().endswith(("again", "s"))
-    assert not [thread for thread in threading.enumerate() if thread.name == "pilotage-logs" and thread.is_alive()]
+    assert not timers()
 
 
-def test_without_the_gate_all_comes_through(begin, base, monkeypatch):
+def test_without_the_gate_all_comes_through(begin, base, root, monkeypatch):
     """The control."""
     monkeypatch.setattr(logs, "RECORDS", 10**9)
     monkeypatch.setattr(logs, "SIZE", 1 << 20)
@@ -115,22 +125,30 @@ def test_without_the_gate_all_comes_through(begin, base, monkeypatch):
     assert held(base).count(" line ") == 2000
 
 
-def test_at_the_end_all_is_as_it_was(begin):
-    parsls, futures = logging.getLogger("parsl"), logging.getLogger("concurrent.futures")
+def test_at_the_end_all_is_as_it_was(begin, root):
+    futures = logging.getLogger("concurrent.futures")
 
     def state():
-        return parsls.level, parsls.propagate, list(parsls.handlers), list(futures.handlers)
+        return PARSLS.level, PARSLS.propagate, list(PARSLS.handlers), list(futures.handlers)
 
     before = state()
     _, end = begin()
     for _ in range(1000):
         LOGGER.debug("x")
     assert state() != before
+    assert timers(), "the gate is closed"
     end()
     assert state() == before
     end()  # twice is no harm
-    time.sleep(1.1)  # the timer of a closed gate is over by then
+    wait_until(lambda: not timers())
     assert state() == before
+
+
+def timers():
+    return [thread for thread in threading.enumerate() if thread.name == "pilotage-logs" and thread.is_alive()]
+
+
+# Others than us
 
 
 class Seen(logging.Handler):
@@ -143,53 +161,108 @@ class Seen(logging.Handler):
 
 
 @pytest.fixture
-def listener():
-    """A handler of the script's own, and where it was put."""
-    seen = Seen()
-    added = []
-
-    def listen(name, level=None):
-        logger = logging.getLogger(name)
-        added.append((logger, logger.level))
-        logger.addHandler(seen)
-        if level is not None:
-            logger.setLevel(level)
-        return seen.lines
-
-    yield listen
-    for logger, level in reversed(added):
-        logger.removeHandler(seen)
-        logger.setLevel(level)
+def seen():
+    """A handler of the script's own."""
+    return Seen()
 
 
+@pytest.fixture
+def parsls_logger():
+    """Parsl's logger, whose handlers and level are put back."""
+    level, propagate, handlers = PARSLS.level, PARSLS.propagate, list(PARSLS.handlers)
+    yield PARSLS
+    PARSLS.setLevel(level)
+    PARSLS.propagate = propagate
+    for handler in [one for one in PARSLS.handlers if one not in handlers]:
+        PARSLS.removeHandler(handler)
+
+
+@pytest.fixture
+def begin_parsls(tmp_path):
+    """Begin the logging that Parsl has without us."""
+    ends = []
+
+    def begin():
+        before = list(PARSLS.handlers)
+        ends.append(FileLogging().initialize_logging(log_dir=tmp_path / "parsls", log_name="parsl"))
+        ends.extend(one.close for one in PARSLS.handlers if one not in before)
+
+    futures = logging.getLogger("concurrent.futures")
+    level = futures.level
+    yield begin
+    for end in ends:
+        end()
+    futures.setLevel(level)
+
+
+@pytest.mark.parametrize("whose", ["ours", "parsls"])
 @pytest.mark.parametrize(
-    ("level", "expected"), [(logging.WARNING, ["w"]), (logging.INFO, ["i", "w"]), (logging.DEBUG, ["d", "i", "w"])]
+    ("roots", "handlers", "own", "propagate", "expected"),
+    [
+        (logging.WARNING, logging.NOTSET, logging.NOTSET, True, ["d", "i", "w"]),
+        (logging.INFO, logging.NOTSET, logging.NOTSET, True, ["d", "i", "w"]),
+        (logging.DEBUG, logging.NOTSET, logging.NOTSET, True, ["d", "i", "w"]),
+        (logging.DEBUG, logging.INFO, logging.NOTSET, True, ["i", "w"]),
+        (logging.DEBUG, logging.NOTSET, logging.ERROR, True, ["d", "i", "w"]),
+        (logging.DEBUG, logging.NOTSET, logging.NOTSET, False, []),
+    ],
+    ids=["warning", "info", "debug", "handler at info", "parsl at error", "not propagated"],
 )
-def test_the_scripts_own_logging_sees_what_it_would_without_us(begin, base, listener, level, expected):
-    lines = listener(None, level)
-    begin()
+def test_the_scripts_own_logging_sees_what_it_would_under_parsl(
+    begin, begin_parsls, root, seen, parsls_logger, whose, roots, handlers, own, propagate, expected
+):
+    root.addHandler(seen)
+    root.setLevel(roots)
+    seen.setLevel(handlers)
+    parsls_logger.setLevel(own)
+    parsls_logger.propagate = propagate
+    begin() if whose == "ours" else begin_parsls()
     LOGGER.debug("d")
     LOGGER.info("i")
     LOGGER.warning("w")
-    assert lines == expected
-    assert [line[-1] for line in held(base).splitlines()] == ["d", "i", "w"]
+    assert seen.lines == expected
 
 
-def test_the_scripts_own_logging_misses_nothing_of_a_torrent(begin, listener):
-    lines = listener(None, logging.INFO)
+def test_the_scripts_own_logging_misses_nothing_of_a_torrent(begin, root, seen):
+    root.addHandler(seen)
     begin()
+    expected = []
     for number in range(2000):
-        LOGGER.debug("detail")
+        LOGGER.debug("detail %d", number)
         LOGGER.info("%d", number)
-    assert lines == [str(number) for number in range(2000)]
+        expected += [f"detail {number}", str(number)]
+    assert seen.lines == expected
+    assert not timers()
 
 
-def test_who_listens_to_parsl_itself_gets_all(begin, listener):
-    lines = listener("parsl")
+def test_who_begins_to_listen_during_a_torrent_sees_all_from_the_next_second_on(begin, root, seen):
+    begin()
+    for _ in range(1000):
+        LOGGER.debug("x")
+    assert not LOGGER.isEnabledFor(logging.INFO)
+    root.addHandler(seen)
+    wait_until(lambda: LOGGER.isEnabledFor(logging.DEBUG))
+    for number in range(1000):
+        LOGGER.debug("%d", number)
+    assert seen.lines == [str(number) for number in range(1000)]
+
+
+@pytest.mark.parametrize("deaf", ["ignores all", "is told nothing"])
+def test_for_who_is_deaf_no_record_is_made(begin, root, seen, parsls_logger, deaf):
+    root.addHandler(logging.NullHandler() if deaf == "ignores all" else seen)
+    parsls_logger.propagate = deaf == "ignores all"
+    begin()
+    for _ in range(1000):
+        LOGGER.debug("x")
+    assert not LOGGER.isEnabledFor(logging.INFO)
+
+
+def test_who_listens_to_parsl_itself_gets_all(begin, root, seen, parsls_logger):
+    parsls_logger.addHandler(seen)
     begin()
     for _ in range(2000):
         LOGGER.debug("x")
-    assert len(lines) == 2000
+    assert len(seen.lines) == 2000
 
 
 def test_an_error_in_a_callback_is_kept(begin, base):
@@ -198,7 +271,7 @@ def test_an_error_in_a_callback_is_kept(begin, base):
     assert "exception calling callback" in held(base)
 
 
-def test_a_record_that_cannot_be_formatted_is_kept_as_it_is(begin, base, capsys):
+def test_a_record_that_cannot_be_formatted_is_kept_as_it_is(begin, base, root, capsys):
     begin()
     LOGGER.info("%d", "no number")
     LOGGER.info("a lone surrogate: \udcff")
@@ -219,15 +292,19 @@ sys.path.insert(0, {source!r})
 from pilotage.worker import logs, tails
 tails.bases = lambda: [{base!r}]
 root = pathlib.Path({root!r})
+if {listens}:
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
 config = logs.RingLogging()
 end = config.initialize_logging(log_dir=root, log_name="parsl")
 logger = logging.getLogger("parsl.x")
 logger.info("parent before")
 for _ in range({torrent}):
     logger.debug("torrent")
+sys.stdout.flush()
 if os.fork() == 0:
     logger.info("child")
     logger.warning("child warns")
+    sys.stdout.flush()
     os._exit(0)
 os.wait()
 logger.warning("parent after")
@@ -236,18 +313,22 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.parametrize("listens", [False, True])
 @pytest.mark.parametrize("torrent", [0, 1000])
-def test_a_forked_child_leaves_its_parents_ring_alone(base, tmp_path, torrent):
-    root = tmp_path / "run"
-    root.mkdir()
-    text = FORK.format(source=str(Path(logs.__file__).parents[2]), base=str(base), root=str(root), torrent=torrent)
+def test_a_forked_child_leaves_its_parents_ring_alone(base, tmp_path, torrent, listens):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    source = str(Path(logs.__file__).parents[2])
+    text = FORK.format(source=source, base=str(base), root=str(folder), torrent=torrent, listens=listens)
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=30)
     assert done.stderr == ""
+    told = ["parent before", *["torrent"] * torrent, "child", "child warns", "parent after"] if listens else []
+    assert done.stdout.splitlines() == [*told, "['parsl.log']"]
     held_text = held(base)
     assert "parent before" in held_text
     assert "parent after" in held_text
     assert "child" not in held_text
-    assert "child warns" in (root / "parsl.log").read_text()
+    assert "child warns" in (folder / "parsl.log").read_text()
 
 
 def test_stderr_may_be_closed(base, tmp_path):
@@ -267,12 +348,22 @@ logging.getLogger("parsl.x").error("%d", "x")
 # Where there is no place for a ring
 
 
-def test_no_folder_for_rings_leaves_the_warnings_and_costs_nothing(tmp_path, begin, monkeypatch):
+def test_no_folder_for_rings_leaves_the_warnings_and_costs_nothing(tmp_path, begin, root, monkeypatch):
     monkeypatch.setattr(tails, "bases", lambda: [str(tmp_path / "missing")])
     folder, _ = begin()
     assert not LOGGER.isEnabledFor(logging.INFO), "nothing would keep it"
     LOGGER.warning("still here")
     assert "still here" in (folder / "parsl.log").read_text()
+
+
+def test_no_folder_for_rings_takes_nothing_from_others(tmp_path, begin, root, seen, monkeypatch):
+    monkeypatch.setattr(tails, "bases", lambda: [str(tmp_path / "missing")])
+    root.addHandler(seen)
+    folder, _ = begin()
+    for _ in range(1000):
+        LOGGER.debug("x")
+    assert len(seen.lines) == 1000
+    assert not (folder / "parsl.log").exists()
 
 
 def test_the_next_place_is_taken_where_the_first_is_full(begin, base, tmp_path, monkeypatch):
