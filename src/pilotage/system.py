@@ -158,3 +158,12 @@ def _default_route_interface() -> str | None:
     # Interface, destination, gateway, flags (1: up), reference count, use, metric, mask.
     default = [row for row in rows if len(row) > 7 and row[1] == row[7] == "00000000" and int(row[3], 16) & 1]
     return min(default, key=lambda row: int(row[6]))[0] if default else None
+
+
+def resident() -> int | None:
+    """Return the bytes of memory that this process has, None where that is not known."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None

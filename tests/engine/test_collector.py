@@ -47,28 +47,49 @@ def test_one_that_is_off_stays_off():
         gc.enable()
 
 
-def test_results_are_freed_when_many_have_come(monkeypatch):
-    monkeypatch.setattr(collector, "RESULTS", 1000)
+class Ring:
+    """Garbage that only the collector frees."""
 
-    class Ring:
-        freed = 0
+    freed = 0
 
-        def __init__(self):
-            self.me = self
+    def __init__(self):
+        self.me = self
 
-        def __del__(self):
-            Ring.freed += 1
+    def __del__(self):
+        Ring.freed += 1
 
+
+def test_garbage_is_freed_when_the_process_has_grown(monkeypatch):
+    sizes = iter([1000, 1500, 2001, 1100, 1900, 2099, 2150, 2140])
+    monkeypatch.setattr(collector, "GROWTH", 1000)
+    monkeypatch.setattr(collector, "LOOK_EVERY", 1)
+    monkeypatch.setattr(collector.system, "resident", lambda: next(sizes))
+    Ring.freed = 0
     collector.relax()
     try:
         Ring()
-        collector.passed(900)
+        collector.reported()  # 1500
         assert Ring.freed == 0
-        collector.passed(200)
+        collector.reported()  # 2001, and 1100 after it
         assert Ring.freed == 1
+        Ring()
+        collector.reported()
+        collector.reported()
+        assert Ring.freed == 1
+        collector.reported()  # 2150, and little was free: the next look is at twice that
+        assert Ring.freed == 2
+        assert collector._limit == 2 * 2140
     finally:
         collector.restore()
     Ring()
-    collector.passed(5000)  # nobody's business any more
-    assert Ring.freed == 1
+    collector.reported()  # nobody's business any more
+    assert Ring.freed == 2
     gc.collect()
+
+
+def test_where_the_size_is_not_known_nothing_is_collected_for_it(monkeypatch):
+    monkeypatch.setattr(collector, "LOOK_EVERY", 1)
+    monkeypatch.setattr(collector.system, "resident", lambda: None)
+    collector.relax()
+    collector.reported()
+    collector.restore()

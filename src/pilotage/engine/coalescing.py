@@ -286,7 +286,7 @@ class Coalescer:
         for call, outcome in outcomes:
             self._settle(call, outcome)
         _fail(failed)
-        collector.passed(len(report.records))
+        collector.reported()
 
     def _forget(self, number: int, batch: Batch) -> None:
         if self._flying.pop(number, None) is not None:

@@ -1,9 +1,9 @@
 """Python's garbage collector while a workflow runs.
 
 With hundreds of thousands of tasks alive, the collector goes through all of them again and again within ``submit``:
-measured, half to two thirds of the time. So it is asked to look a hundred times less often, and what was there at the
-start is left out. Parsl's tasks and futures refer to each other, so that only the collector frees their results: it
-is called when many bytes of results have come.
+measured, half to two thirds of the time. So it is asked to look only after millions of new objects, and what was there
+at the start is left out. Parsl's tasks and futures refer to each other, so that only the collector frees them and their
+results: it is called when this process has grown by `GROWTH`, and by more each time that it finds little to free.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ from __future__ import annotations
 import gc
 import threading
 
-THRESHOLDS = (200_000, 20, 100)
-RESULTS = 128 << 20
-"""Bytes of results after which they may be freed."""
+from pilotage import system
+
+THRESHOLDS = (5_000_000, 20, 100)
+GROWTH = 1 << 30
+"""Bytes by which the process may grow before it is looked for what can be freed."""
+LOOK_EVERY = 50
+"""Reports of batches between two looks at the process's size."""
 
 _lock = threading.Lock()
 _users = 0
 _before: tuple[int, int, int] | None = None
-_passed = 0
+_reports = 0
+_limit = 0
 
 
 def relax() -> None:
     """Let the collector look seldom, until `restore` was called as often; one that is off stays off."""
-    global _users, _before
+    global _users, _before, _limit
     with _lock:
         _users += 1
         if _users == 1 and gc.isenabled():
@@ -31,6 +36,7 @@ def relax() -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(*THRESHOLDS)
+            _limit = (system.resident() or 0) + GROWTH
 
 
 def restore() -> None:
@@ -47,12 +53,18 @@ def restore() -> None:
             _before = None
 
 
-def passed(size: int) -> None:
-    """Note that ``size`` bytes of results have come."""
-    global _passed
+def reported() -> None:
+    """Note that the results of a batch have come, and collect where the process has grown too much."""
+    global _reports, _limit
     if _before is None:
         return
-    _passed += size
-    if _passed > RESULTS:
-        _passed = 0
-        gc.collect()
+    _reports += 1
+    if _reports % LOOK_EVERY:
+        return
+    size = system.resident()
+    if size is None or size < _limit:
+        return
+    gc.collect()
+    left = system.resident() or size
+    freed = size - left
+    _limit = left + (GROWTH if freed > GROWTH // 4 else max(GROWTH, left))
