@@ -8,7 +8,7 @@ HEAD = """
 import os, signal, sys, threading, time, collections
 import parsl, pilotage
 from parsl import python_app, bash_app, join_app
-from parsl.executors.high_throughput.errors import WorkerLost
+from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
 kernel = pilotage.load("laptop", **({"max_workers_per_node": 2} | CHANGES))
 executor = kernel.executors["laptop"]
@@ -435,19 +435,22 @@ import psutil
 short(work, -1)
 before, ran = engine.batches, count("ran")
 futures = [work(n) for n in range(1000)]
-lost = []
+lost, handed_over = [], 0
 for n, future in enumerate(futures):
     try:
         assert future.result(60) == n
     except WorkerLost as error:
         lost.append((n, str(error)))
+    except ManagerLost:  # a batch whose results the manager was just handing over
+        handed_over += 1
 print(engine.batches > before, len(lost), 500 in dict(lost))
-print(count("ran") - ran)
+ran = count("ran") - ran
+print("all" if 1000 - len(lost) < ran <= 1000 else ran)
 print(dict(lost)[500])
 """)
     # Another worker may have been in the midst of a call too, or about to do what it was called for.
     assert out[0] in ("True 1 True", "True 2 True")
-    assert out[1] == "1000" or (out[1] == "999" and out[0] == "True 2 True")
+    assert out[1] == "all"
     assert out[2].startswith("work was lost: worker ")
     assert "its manager" in out[2]
 

@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     def farewell(how: str) -> None:
         # A block that its driver has ended knows of it, and the driver waits for the end.
         in_order = known.logdir and os.path.exists(tails.in_order(os.path.abspath(known.logdir), known.block_id))  # noqa: PTH100,PTH110
-        if last.left() or not in_order:
+        if not in_order:
             last.say(how)
 
     guarded(lambda: _manage(slots), arguments.driver, interchange, tails.node(sys.argv), farewell)
