@@ -144,3 +144,13 @@ def test_a_run_without_linuxs_calls(project, pilotage):
     )
     done = pilotage("run", "s.py", "--site", "laptop", env={"PYTHONPATH": str(project)})
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
+def test_a_write_in_which_no_other_thread_runs(tmp_path):
+    data = bytes(range(256)) * 3
+    with (tmp_path / "file").open("wb", buffering=0) as file:
+        assert system.write_in_turn(file.fileno(), data) == len(data)
+        assert system.write_in_turn(file.fileno(), b"") == 0
+    assert (tmp_path / "file").read_bytes() == data
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        system.write_in_turn(1 << 20, b"x")

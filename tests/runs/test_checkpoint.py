@@ -376,7 +376,8 @@ def test_outputs_elsewhere_are_not_stored(runs, ran):
     memoizer = Checkpoint(runs.folder)
     kernel = object()
     task = {"memoize": False, "kwargs": {"outputs": [File("https://example.org/x")]}, "args": [], "func": len}
-    assert memoizer.check_memo({**task, "ignore_for_cache": [], "dfk": kernel}) is None
+    more = {"id": 1, "executor": "none", "ignore_for_cache": [], "dfk": kernel}
+    assert memoizer.check_memo({**task, **more}) is None
     assert memoizer.not_keyed == 1
 
 
@@ -603,7 +604,8 @@ def stored(folder, results):
 
 def check(memoizer, number, result=None):
     """Make call ``number``; returns (its stored result,) or None after it has "run"."""
-    task = {"memoize": False, "kwargs": {}, "args": [number], "func": len, "ignore_for_cache": [], "join": False}
+    task = {"id": number, "memoize": False, "kwargs": {}, "args": [number], "func": len, "ignore_for_cache": []}
+    task.update(join=False, executor="none", dfk="none")
     found = memoizer.check_memo(task)
     task["from_memo"] = found is not None
     memoizer.update_memo_result(task, result if found is None else found.result())
@@ -644,6 +646,17 @@ def test_damage_costs_only_the_records_it_hits(data, tmp_path_factory):
     again.start(run_dir="", config_run_dir="")
     assert [check(again, number) for number in range(len(RESULTS))] == [(result,) for result in RESULTS]
     again.close()
+
+
+def test_a_cut_of_the_length_of_the_next_record(tmp_path):
+    sizes = stored(tmp_path / "checkpoint", RESULTS)
+    path, begin = tmp_path / "checkpoint" / module.OWN, sizes[2] + 70
+    whole = path.read_bytes()
+    path.write_bytes(whole[:begin] + whole[begin + sizes[4] - sizes[3] :])
+    memoizer = Checkpoint(tmp_path / "checkpoint")
+    memoizer.start(run_dir="", config_run_dir="")
+    assert [check(memoizer, number) is not None for number in range(8)] == [n != 3 for n in range(8)]
+    memoizer.close()
 
 
 @settings(deadline=None, max_examples=30)

@@ -20,17 +20,18 @@ import logging
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.high_throughput.errors import ManagerLost
 
 from pilotage.engine import collector
 from pilotage.engine.future import CallFuture
-from pilotage.engine.pace import Pace
-from pilotage.worker.batch import PLAIN, RAISED
+from pilotage.engine.pace import Known
+from pilotage.worker.batch import PLAIN, RAISED, packed
 from pilotage.worker.report import CallLost, Report
 from pilotage.worker.serializer import ToDriver
 from pilotage.worker.slots import unpacked
@@ -61,36 +62,34 @@ class Call(CallFuture):
 
     Parameters
     ----------
-    name: of the function, for people.
+    known: its function.
     function: the function serialized.
     arguments: ``(args, kwargs)`` of plain values, or both pickled.
     size: bytes of the arguments, about.
     task: the kernel's number of the task, None where it is not known.
-    pace: what is known of the function's run time.
-    reruns: times that it may be sent again when it was lost.
     keep: what has to live until the outcome is there.
     """
 
+    mark: Any = None
+    """What its result is kept by with those of its batch, None where it is not."""
+
     def __init__(
         self,
-        name: str,
+        known: Known,
         function: bytes,
         arguments: bytes | tuple[Any, Any],
         size: int,
         task: int | None,
-        pace: Pace,
-        reruns: int,
         keep: Any,
     ) -> None:
-        super().__init__()
-        self.name = name
+        self.known = known
+        self.pace = known.pace
         self.function = function
         self.arguments = arguments
         self.size = size
         self.task = task
-        self.pace = pace
-        self.reruns = reruns
         self.keep = keep
+        self.reruns = known.reruns
 
     def release(self) -> None:
         """Let go of what is not needed any more: Parsl keeps the future for as long as it keeps the task."""
@@ -99,13 +98,30 @@ class Call(CallFuture):
         self.keep = None
 
 
+class Kept(NamedTuple):
+    """Results to be kept, of calls that travelled together; nothing in it is made for one call alone.
+
+    marks: what the result of each call is kept by, None where it is not.
+    work: the calls, as `pilotage.worker.batch` has them.
+    records: those outcomes that have come, as `pilotage.worker.slots` has them.
+    others: results that are more than plain values, by the call's index.
+    """
+
+    marks: Sequence[Any]
+    work: bytes
+    records: bytes
+    others: Mapping[int, Any]
+
+
 class Batch:
     """Calls that travel as one task; those whose outcome is known are None."""
 
-    __slots__ = ("calls", "short")
+    __slots__ = ("calls", "marks", "short", "work")
 
-    def __init__(self, calls: list[Call]) -> None:
+    def __init__(self, calls: list[Call], work: bytes) -> None:
         self.calls: list[Call | None] = list(calls)
+        self.work = work
+        self.marks = [call.mark for call in calls]
         self.short = len(calls) > 1 or calls[0].pace.is_short
 
 
@@ -129,6 +145,8 @@ class Coalescer:
         self._capacity = 0
         self._held: float | None = None
         self._answers = ToDriver()
+        self.keep: Callable[[Kept], None] | None = None
+        """Keeps the results of calls that have a mark, before anybody hears of them."""
         self.batches = 0
         """Batches of more than one call that were sent."""
         self.sent = 0
@@ -236,9 +254,8 @@ class Coalescer:
     def _launch(self, calls: list[Call]) -> None:
         places: dict[bytes, int] = {}
         work = [(places.setdefault(call.function, len(places)), call.task, call.arguments) for call in calls]
-        buffer = pickle.dumps((list(places), work), pickle.HIGHEST_PROTOCOL)
-        batch = Batch(calls)
-        future, number = self._send(buffer, len(calls), BUDGET if batch.short else 0.0)
+        batch = Batch(calls, pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
+        future, number = self._send(packed(batch.work, list(places)), len(calls), BUDGET if batch.short else 0.0)
         self._flying[number] = batch
         self._short_flying += batch.short
         self.sent += 1
@@ -266,7 +283,7 @@ class Coalescer:
         _fail(failed)
 
     def _take_in(self, number: int, batch: Batch, report: Report, *, final: bool) -> None:
-        outcomes: list[tuple[Call, bytes]] = []
+        outcomes: list[tuple[int, Call, bytes]] = []
         failed: list[tuple[Call, BaseException]] = []
         short = self._short
         with self.lock:
@@ -275,7 +292,7 @@ class Coalescer:
                 if (call := calls[index]) is not None:
                     calls[index] = None
                     call.pace.add(seconds, short)
-                    outcomes.append((call, outcome))
+                    outcomes.append((index, call, outcome))
             if final:
                 self._forget(number, batch)
                 failed += self._lost(batch, report)
@@ -283,8 +300,7 @@ class Coalescer:
             self.outstanding -= len(outcomes) + len(failed)
             self._waiting.extendleft(reversed(back))
             failed += self._pump()
-        for call, outcome in outcomes:
-            self._settle(call, outcome)
+        self._settle(batch, report, outcomes)
         _fail(failed)
         collector.reported()
 
@@ -324,7 +340,7 @@ class Coalescer:
             call.pace.refute()
             if not self._may_rerun(call):  # else it stays, and goes back with those that have not begun
                 calls[index] = None
-                failed.append((call, CallLost(rank, host, how, call.name)))
+                failed.append((call, CallLost(rank, host, how, call.known.name)))
         return failed
 
     @staticmethod
@@ -332,16 +348,26 @@ class Coalescer:
         call.reruns -= 1
         return call.reruns >= 0
 
-    def _settle(self, call: Call, outcome: bytes) -> None:
-        """Give a call its outcome."""
-        kind, body = outcome[:1], memoryview(outcome)[1:]
-        plain = kind == PLAIN
-        answer = pickle.loads(body) if plain else self._answers.deserialize(body)  # type: ignore[arg-type]
-        call.release()  # not before: a class of the answer may live by the call alone
-        if kind == RAISED:
-            _set(call.set_exception, answer.get_exception())
-        else:
-            _set(call.set_result, answer)
+    def _settle(self, batch: Batch, report: Report, outcomes: Sequence[tuple[int, Call, bytes]]) -> None:
+        """Give calls their outcomes, and let what is to be kept be kept before."""
+        answers: list[Any] = []
+        others: dict[int, Any] = {}
+        for index, call, outcome in outcomes:
+            body: Any = memoryview(outcome)[1:]
+            if outcome[0] == PLAIN[0]:
+                answers.append(pickle.loads(body))
+                continue
+            answers.append(answer := self._answers.deserialize(body))
+            if call.mark is not None and not isinstance(answer, RemoteExceptionWrapper):
+                others[index] = answer
+        if self.keep is not None and outcomes and any(batch.marks):
+            self.keep(Kept(batch.marks, batch.work, report.records, others))
+        for (_, call, outcome), answer in zip(outcomes, answers, strict=True):
+            call.release()  # not before: a class of the answer may live by the call alone
+            if outcome[0] == RAISED[0]:
+                _set(call.set_exception, answer.get_exception())
+            else:
+                _set(call.set_result, answer)
 
 
 def _exception(serialized: bytes) -> BaseException:

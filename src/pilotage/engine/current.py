@@ -18,6 +18,8 @@ class Current(threading.local):
 
     task: int | None = None
     """The kernel's number of the task that is being launched, None outside a launch."""
+    offered: Any = None
+    """Parsl's record of that task where the executor may keep its result (see `Outbox`), else None."""
 
 
 current = Current()

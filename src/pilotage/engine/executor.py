@@ -32,7 +32,7 @@ from pilotage.engine.coalescing import Coalescer
 from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
 from pilotage.engine.current import current
 from pilotage.engine.incoming import CAPACITY, Incoming
-from pilotage.engine.outbox import Outbox, unsendable
+from pilotage.engine.outbox import Keeper, Outbox, unsendable
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
 from pilotage.schedulers.base import seconds
@@ -119,12 +119,17 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self, func: Callable[..., Any], resource_specification: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Future[Any]:
         """Send a call to the workers; see Parsl's. Raises SerializationError where it cannot be sent."""
+        offered = current.offered
+        if offered is not None:
+            current.offered, current.task = None, offered["id"]
         if self._coalescer is not None and not resource_specification:
             if self.bad_state_is_set:  # whether the interchange is there is asked for each batch
                 raise BadStateException(self, self.executor_exception)
-            call = self._outbox.call(func, args, kwargs, current.task)
+            call = self._outbox.call(func, args, kwargs, current.task, offered)
             self._coalescer.add(call)
             return call
+        if offered is not None and self._outbox.keeper is not None:
+            self._outbox.keeper.note(offered)
         if self.serializer == "parsl":
             return super().submit(func, resource_specification, *args, **kwargs)
         self.validate_resource_spec(resource_specification)
@@ -194,6 +199,13 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.outgoing_q.zmq_socket.setsockopt(zmq.SNDTIMEO, 1000)
         self.incoming_q = Incoming(self.incoming_q, self._heard, self._tick)  # type: ignore[assignment]
         super()._start_result_queue_thread()
+
+    def keep_results(self, keeper: Keeper) -> bool:
+        """Let ``keeper`` have the results of the tasks that are offered (`current`); False where none will be taken."""
+        if self._coalescer is None:
+            return False
+        self._outbox.keeper, self._coalescer.keep = keeper, keeper.keep
+        return True
 
     def outstanding(self) -> int:
         """Return the number of calls without an outcome."""

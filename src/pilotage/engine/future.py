@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures._base import FINISHED, PENDING
 from typing import Any
@@ -21,18 +21,22 @@ logger = logging.getLogger("parsl.pilotage.future")
 class CallFuture(Future[Any]):
     """The outcome of one call; it cannot be cancelled, since Parsl never cancels."""
 
+    # Of the class until they are set: what is equal for a hundred thousand calls takes no time and no memory.
+    _made: threading.Condition | None = None
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _done_callbacks: Sequence[Callable[[Future[Any]], object]] = ()
+    _waiters: Sequence[Any] = ()  # type: ignore[assignment]
+
     def __init__(self) -> None:
-        self._made: threading.Condition | None = None
-        self._state = PENDING
-        self._result: Any = None
-        self._exception: BaseException | None = None
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Callable[[Future[Any]], object]] = []
+        """Make one; Python's own would make what is above anew."""
 
     @property
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         with _lock:
             if self._made is None:
+                self._waiters = []
                 self._made = threading.Condition()
             return self._made
 
@@ -52,7 +56,7 @@ class CallFuture(Future[Any]):
         """Call ``fn`` with this future when the outcome is there; at once where it is."""
         with _lock:
             if self._state is not FINISHED:
-                self._done_callbacks.append(fn)
+                self._done_callbacks = (*self._done_callbacks, fn)
                 return
         self._call(fn)
 
@@ -71,7 +75,7 @@ class CallFuture(Future[Any]):
             self._result, self._exception, self._state = result, exception, FINISHED
             if exception is not None:
                 self.__class__ = FailedCall
-            made, callbacks, self._done_callbacks = self._made, self._done_callbacks, []
+            made, callbacks, self._done_callbacks = self._made, self._done_callbacks, ()
         if made is not None:
             with made:
                 for waiter in self._waiters:

@@ -6,30 +6,36 @@ import functools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from parsl.serialize.errors import SerializationError
 
-from pilotage.engine.coalescing import Call
+from pilotage.engine.coalescing import Call, Kept
 from pilotage.engine.diagnosis import culprit
 from pilotage.engine.functions import Functions
-from pilotage.engine.pace import Pace
+from pilotage.engine.pace import Known, Pace
 from pilotage.engine.rules import said_by
 from pilotage.worker.serializer import ToWorker
 
 KEPT = 1000
 RESOURCES = "parsl_resource_specification"
+_FILES = frozenset({"inputs", "outputs", "stdout", "stderr", "_parsl_staging_inhibit"})
+"""Arguments by which Parsl makes a call read or write files."""
 _NUMBERS = frozenset({int, float, bool, complex, type(None)})
 _TEXTS = frozenset({str, bytes})
 
 
-class Known(NamedTuple):
-    """A function that calls have been made of: how to get it, what is known of it, how often to rerun it, its name."""
+class Keeper(Protocol):
+    """Keeps the results of a run, those of plain calls a batch at a time."""
 
-    function: Callable[[], Any]
-    pace: Pace
-    reruns: int
-    name: str
+    def mark(self, task: Any) -> Any:
+        """Return what the function of Parsl's task record ``task`` is kept by."""
+
+    def note(self, task: Any) -> None:
+        """Take in that the result of this task is to be kept by itself."""
+
+    def keep(self, kept: Kept) -> None:
+        """Keep results; they are safe when it returns."""
 
 
 class Outbox:
@@ -48,16 +54,28 @@ class Outbox:
         self._functions = Functions()
         self._arguments = ToWorker()
         self._known: OrderedDict[int, Known] = OrderedDict()
+        self.keeper: Keeper | None = None
+        """Who keeps results."""
 
     def call(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], task: int | None
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        task: int | None,
+        offered: Any = None,
     ) -> Call:
-        """Return a call of ``function``; raises SerializationError where it cannot be sent."""
+        """Return a call of ``function``; raises SerializationError where it cannot be sent.
+
+        Parameters
+        ----------
+        task: the kernel's number of the task.
+        offered: Parsl's record of the task where its result may be kept with those of its batch, else None.
+        """
         target = getattr(function, "__wrapped__", function)  # a wrapper may be made anew for each call
         known = self._known.get(id(target))
         if known is None or known.function() is not target:
             known = self._get_to_know(function, target)
-        _, pace, reruns, name = known
         classes: list[type] = []
         try:
             serialized = self._functions.serialized(function, classes)
@@ -65,11 +83,20 @@ class Outbox:
             if size is not None:
                 if RESOURCES in kwargs:
                     kwargs = {**kwargs, RESOURCES: {}}
-                return Call(name, serialized, (args, kwargs), size, task, pace, reruns, classes)
+                call = Call(known, serialized, (args, kwargs), size, task, classes)
+                if offered is not None and self.keeper is not None:
+                    monitored = offered["func"] is not function
+                    if monitored or not _FILES.isdisjoint(kwargs):
+                        self.keeper.note(offered)
+                    else:
+                        call.mark = known.mark = known.mark or self.keeper.mark(offered)
+                return call
             arguments = self._arguments.serialize_and_keep((args, kwargs), classes)
         except Exception as error:  # pickling runs the objects' own code, which may raise anything
             raise unsendable(error, function, args, kwargs) from error
-        return Call(name, serialized, arguments, len(arguments), task, pace, reruns, classes)
+        if offered is not None and self.keeper is not None:
+            self.keeper.note(offered)
+        return Call(known, serialized, arguments, len(arguments), task, classes)
 
     def _get_to_know(self, function: Callable[..., Any], target: Callable[..., Any]) -> Known:
         name = getattr(target, "__name__", repr(target))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 PROOFS = 3
 """Short calls in a row after which a function counts as short."""
 DECAY = 0.98
@@ -44,3 +47,25 @@ class Pace:
     def seconds(self) -> float:
         """What a call is expected to take, and rather less than more."""
         return self._estimate + OVERHEAD
+
+
+class Known:
+    """A function that calls have been made of.
+
+    Parameters
+    ----------
+    function: returns it, or None where it is gone.
+    pace: what is known of its run time.
+    reruns: times that a call of it may be sent again when it was lost.
+    name: its name, for people.
+    """
+
+    __slots__ = ("function", "mark", "name", "pace", "reruns")
+
+    def __init__(self, function: Callable[[], Any], pace: Pace, reruns: int, name: str) -> None:
+        self.function = function
+        self.pace = pace
+        self.reruns = reruns
+        self.name = name
+        self.mark: Any = None
+        """What the `Keeper` keeps its calls by, once it was asked."""

@@ -8,6 +8,10 @@ calls of the run: the third ``draw()`` gets what the third one got before, so th
 results. A result counts only while the code is what it was (`identity`), and the files it wrote are there. A join_app's
 result stands for the calls made in it: their places stay taken when it is not run.
 
+**Short calls** that travel together are kept together, for next to nothing, as long as there is nothing to take up:
+their record has the arguments themselves, and it is the next run that works out what each is known by. Equal ones of
+them have no order but that of their tasks. (What a call is known by takes ten microseconds, a short call sixty.)
+
 **The file** is a sequence of records, written whole and in one go: the page cache survives a killed process. A record
 begins with `MAGIC` and has checksums, so that what follows a torn one is found again; a later record of the same
 call replaces an earlier one. Nothing is removed.
@@ -16,12 +20,14 @@ call replaces an earlier one. Nothing is removed.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import pickle
 import shutil
 import struct
 import sys
 import threading
+import time
 import types
 import weakref
 import zlib
@@ -34,19 +40,30 @@ import cloudpickle
 from parsl.data_provider.files import File
 from parsl.dataflow.memoization import BasicMemoizer, Memoizer
 
+from pilotage import system
+from pilotage.engine.coalescing import Kept
+from pilotage.engine.current import current
 from pilotage.errors import StorageError
 from pilotage.paths import private_folder, storage
-from pilotage.runs.identity import SIZE, Encoder, digest, identity, label, unwrapped
+from pilotage.runs import batches
+from pilotage.runs.batches import key_of, place_of
+from pilotage.runs.identity import SIZE, identity, label, unwrapped
 
 if TYPE_CHECKING:
+    from parsl.dataflow.dflow import DataFlowKernel
     from parsl.dataflow.taskrecord import TaskRecord
 
 OWN = "own.results"
 SUFFIX = ".results"
 MAGIC = b"\x93pR1"
-RESULT, GONE = 1, 2  # GONE: the call's stored result is not to be used any more
+RESULT, GONE, BATCH = 1, 2, 3  # GONE: the call's stored result is not to be used any more; BATCH: see `batches`
 FIELDS = struct.Struct(f"<4sB{SIZE}s{SIZE}sIQI")  # magic, kind, slot, identity, number of covered slots, length, crc
 HEAD = FIELDS.size + 4  # and the checksum of these
+NOTHING = bytes(SIZE)
+SHORT = 64 << 10
+"""Bytes of contents that are checked when a file is gone through: what follows may be a record by chance."""
+SLOW_WRITE, SLOW_WRITES = 0.005, 5
+"""Seconds of a write, and how many such writes, after which other threads need not wait for the file system."""
 NO_LOGS = pickle.dumps(None, 5)
 KEY = "pilotage_call"  # of a task's record: what a call is while it is under way, then its slot
 
@@ -110,7 +127,7 @@ class Head(NamedTuple):
 def records(file: BinaryIO) -> Iterator[tuple[int, Head | None]]:
     """Yield the offset and head of each record of a file; None stands for a damaged stretch.
 
-    Contents are not read, and are to be checked when they are.
+    Long contents are not read, and are to be checked when they are.
     """
     size = os.fstat(file.fileno()).st_size
     offset, head = 0, Head.read(file, 0)
@@ -118,7 +135,9 @@ def records(file: BinaryIO) -> Iterator[tuple[int, Head | None]]:
         end = offset + HEAD + head.length if head is not None else size + 1
         following = Head.read(file, end) if end < size else None
         # Where something else follows, either this record is torn or the next one is damaged.
-        if head is not None and (following or end == size or (end < size and content(file, offset, head) is not None)):
+        short = head is not None and head.length <= SHORT
+        ends_well = not short and (following or end == size)
+        if head is not None and (ends_well or (end <= size and content(file, offset, head) is not None)):
             yield offset, head
             offset, head = end, following
         else:
@@ -180,11 +199,12 @@ class Call(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """Where a stored result is."""
+    """Where a stored result is; one of a batch has a place in it."""
 
     identity: bytes
     file: int
     offset: int
+    place: int | None = None
 
 
 class Checkpoint(Memoizer):
@@ -204,7 +224,7 @@ class Checkpoint(Memoizer):
         self.reused = 0
         """Calls that were answered from an earlier run."""
         self.stored = 0
-        """Results that were written."""
+        """Results that were written; those of a batch count as one."""
         self.unpicklable = 0
         """Results that nothing can pickle: their calls run again."""
         self.not_keyed = 0
@@ -225,6 +245,11 @@ class Checkpoint(Memoizer):
         self._once: set[int] = set()
         self._more: dict[int, int] = {}
         self._descriptor: int | None = None
+        self._slow_writes = 0
+        self._kernels: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        self._numbers = itertools.count(1)
+        self._light: dict[str, Any] = {}  # executors that keep results by batches, with their kernels
+        self._last_batch: tuple[Stored, dict[int, bytes]] | None = None
         self._within_run: weakref.WeakKeyDictionary[Any, BasicMemoizer] = weakref.WeakKeyDictionary()
 
     def start(self, *, run_dir: str, config_run_dir: str) -> None:  # noqa: ARG002  Parsl's signature
@@ -242,13 +267,34 @@ class Checkpoint(Memoizer):
             for slots in self._covers.values():
                 self._covered.update(slots)
 
+    def serve(self, kernel: DataFlowKernel) -> None:
+        """Let the kernel's executors keep results by batches where they can and there are none to take up."""
+        with self._lock:
+            number = self._kernels[kernel] = next(self._numbers)
+            if self._index or self._covered:
+                return
+        for name, executor in kernel.executors.items():
+            keep_results = getattr(executor, "keep_results", None)
+            if keep_results is not None and keep_results(Keeper(self, number)):
+                self._light[name] = kernel
+
     def _load(self, path: Path, file: BinaryIO) -> None:
         self._files.append(path)
         known: dict[bytes, bytes] = {}  # few identities, many records
+        light: list[batches.Light] = []
+        of_file: list[bytes] = []
         for offset, head in records(file):
             if head is None:
                 self.damaged += 1
                 continue
+            if head.kind == BATCH:
+                data = content(file, offset, head)
+                found = None if data is None else batches.calls(data, len(self._files) - 1, offset)
+                if found is None:
+                    self.damaged += 1
+                light += found or ()
+                continue
+            of_file.append(head.slot)
             self._covers.pop(head.slot, None)
             if head.kind == GONE:
                 self._index.pop(head.slot, None)
@@ -260,21 +306,41 @@ class Checkpoint(Memoizer):
                 self._covers[head.slot] = [
                     data[at : at + SIZE] for at in range(0, min(len(data), head.covers * SIZE), SIZE)
                 ]
+        self._place(light, of_file)
+
+    def _place(self, light: list[batches.Light], of_file: list[bytes]) -> None:
+        """Give the calls of a file's batches their places among equal calls: those that its other calls have left."""
+        taken = set(of_file)
+        counts: dict[bytes, int] = {}
+        slots: dict[bytes, bytes] = {}
+        for _, call in sorted({(call.kernel, call.task): call for call in light}.items()):
+            number = counts.get(call.key, 0)
+            while (slot := place_of(call.key, number)) in taken:
+                number += 1
+            counts[call.key] = number + 1
+            self._covers.pop(slot, None)
+            self._index[slot] = Stored(call.identity, call.file, call.offset, call.place)
+            slots[batches.name(call.kernel, call.task)] = slot
+        for slot in of_file:
+            if slot in self._covers:
+                self._covers[slot] = [slots.get(inner, inner) for inner in self._covers[slot]]
 
     def check_memo(self, task: TaskRecord) -> Future[Any] | None:
         """Return a future with the call's stored result, or None where it is to run."""
-        record = cast("dict[str, Any]", task)
+        record: Any = task
+        light = self._light.get(record["executor"]) is record["dfk"]
+        if light and not record["memoize"] and not record["ignore_for_cache"]:
+            current.offered = record
+            return None
+        current.task, current.offered = record["id"], None
         if task["memoize"]:
             shared = self._basic(task).check_memo(task)
             if shared is not None:
                 return shared
         if KEY in record:  # a further try; the arguments may have been changed by the first
             return None
-        call = self._call(task)
-        record[KEY] = call
+        call = self._known(task)
         if call is None:
-            with self._lock:
-                self.not_keyed += 1
             return None
         found = self._take(call, task)
         if found is None:
@@ -283,10 +349,33 @@ class Checkpoint(Memoizer):
         future.set_result(found[0])
         return future
 
+    def note(self, task: TaskRecord) -> None:
+        """Take in that the result of a call is to be kept by itself."""
+        if KEY not in cast("dict[str, Any]", task):
+            self._known(task)
+
+    def _known(self, task: TaskRecord) -> Call | None:
+        """Find out what a call is known by, and note it; None where it cannot be recognised."""
+        call = self._call(task)
+        cast("dict[str, Any]", task)[KEY] = call
+        if call is None:
+            with self._lock:
+                self.not_keyed += 1
+        return call
+
+    def keep(self, kernel: int, kept: Kept) -> None:
+        """Store the results of calls that travelled together."""
+        data, unpicklable = batches.content(kernel, kept, pickled)
+        with self._lock:
+            self.unpicklable += unpicklable
+        self._write(BATCH, Call(NOTHING, NOTHING, False), 0, data)
+
     def update_memo_result(self, task: TaskRecord, r: Any) -> None:
         """Store the result of a call that has run."""
         if task["memoize"]:
             self._basic(task).update_memo_result(task, r)
+        elif KEY not in task:  # one of a batch, or nothing to recognise it by
+            return
         call = self._ended(task)
         if call is not None and not task["from_memo"]:
             try:
@@ -301,10 +390,31 @@ class Checkpoint(Memoizer):
             with self._lock:
                 self.unpicklable += 1
             return
-        covers = _made_in(task) if task["join"] else []
+        covers = self._made_in(task) if task["join"] else []
         logs = _kept_logs(task)
         front = b"".join(covers) + (pickle.dumps(logs, 5) if logs else NO_LOGS)
         self._write(RESULT, call, len(covers), front + data)
+
+    def _made_in(self, task: TaskRecord) -> list[bytes]:
+        """Return the slots of the calls that a join_app has made, as far as it waited for them.
+
+        For those that were kept with their batch, it is what `batches.name` gives.
+        """
+        joins: Any = task["joins"]
+        begun: Any = task["try_time_launched"]
+        todo = list(joins) if isinstance(joins, list) else [joins]
+        seen: set[int] = set()
+        slots = []
+        while todo:
+            future = todo.pop()
+            inner = vars(future).get("task_record") or vars(vars(future).get("parent", future)).get("task_record")
+            if inner is None or id(inner) in seen or inner["time_invoked"] < begun:
+                continue
+            seen.add(id(inner))
+            todo.extend(inner["depends"] or ())
+            slot, kernel = inner.get(KEY), self._kernels.get(task["dfk"], 0)
+            slots.append(slot if isinstance(slot, bytes) else batches.name(kernel, inner["id"]))
+        return slots
 
     def update_memo_exception(self, task: TaskRecord, e: BaseException) -> None:
         """Forget the call: one that failed runs again."""
@@ -335,11 +445,8 @@ class Checkpoint(Memoizer):
             if "_parsl_staging_inhibit" in kwargs or not _outputs_are_local(kwargs):
                 return None
             function = unwrapped(task["func"])
-            ignored = task["ignore_for_cache"]
-            named = tuple(sorted(item for item in kwargs.items() if item[0] not in ignored)) if kwargs else ()
-            arguments = Encoder(identity).encode((*task["args"], named))
             shared = bool(task["memoize"])
-            key = digest((b"shared" if shared else b"each") + label(function) + arguments)
+            key = key_of(label(function), task["args"], kwargs, task["ignore_for_cache"], shared=shared)
             return Call(key if shared else self._next_slot(key), identity(function), shared)
         except Exception:  # an argument's own methods are asked, and may fail as they like
             return None
@@ -355,7 +462,7 @@ class Checkpoint(Memoizer):
             while True:
                 number = self._more.get(short, 0) + 1
                 self._more[short] = number
-                slot = digest(key + number.to_bytes(8, "little"))
+                slot = place_of(key, number)
                 if slot not in self._covered:
                     return slot
 
@@ -397,11 +504,22 @@ class Checkpoint(Memoizer):
                 data = None if head is None else content(file, stored.offset, head)
             if head is None or data is None:
                 return None
+            if stored.place is not None:
+                return None, pickle.loads(self._result(stored, data))
             stream = io.BytesIO(data)
             stream.seek(head.covers * SIZE)
             return pickle.load(stream), pickle.load(stream)
         except Exception:  # its class may be gone, or refuse
             return None
+
+    def _result(self, stored: Stored, data: bytes) -> bytes:
+        """Return a result of the batch in ``data``, pickled; the calls of a batch are asked for one after another."""
+        last, batch = self._last_batch or (None, None), stored._replace(identity=NOTHING, place=None)
+        if last[0] != batch:
+            self._last_batch = last = batch, batches.results(data)
+        results: Any = last[1]
+        one: bytes = results[stored.place]
+        return one
 
     def _ended(self, task: TaskRecord) -> Call | None:
         record = cast("dict[str, Any]", task)
@@ -424,34 +542,41 @@ class Checkpoint(Memoizer):
             except StorageError as error:
                 self.broken = str(error)
             else:
-                self.stored += kind == RESULT
+                self.stored += kind != GONE
 
     def _append(self, data: bytes) -> None:
         if self._descriptor is None:
             private_folder(self.folder)
             self._descriptor = os.open(self.folder / OWN, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         rest = memoryview(data)
+        if len(data) <= SHORT and self._slow_writes < SLOW_WRITES:
+            # Else this thread, through which all results come, waits 5 ms for the others after 10 us in the kernel.
+            begun = time.perf_counter()
+            rest = rest[system.write_in_turn(self._descriptor, data) :]
+            self._slow_writes += time.perf_counter() - begun > SLOW_WRITE
         while rest:  # one write, but for a full disk and for more than 2 GiB
             rest = rest[os.write(self._descriptor, rest) :]
 
 
-def _made_in(task: TaskRecord) -> list[bytes]:
-    """Return the slots of the calls that a join_app has made, as far as it waited for them."""
-    joins: Any = task["joins"]
-    begun: Any = task["try_time_launched"]
-    todo = list(joins) if isinstance(joins, list) else [joins]
-    seen: set[int] = set()
-    slots = []
-    while todo:
-        future = todo.pop()
-        inner = vars(future).get("task_record") or vars(vars(future).get("parent", future)).get("task_record")
-        if inner is None or id(inner) in seen or inner["time_invoked"] < begun:
-            continue
-        seen.add(id(inner))
-        todo.extend(inner["depends"] or ())
-        if isinstance(inner.get(KEY), bytes):
-            slots.append(inner[KEY])
-    return slots
+class Keeper:
+    """Keeps the results of one kernel for a `Checkpoint`, as `pilotage.engine.outbox.Keeper` has it."""
+
+    def __init__(self, checkpoint: Checkpoint, kernel: int) -> None:
+        self._checkpoint = checkpoint
+        self._kernel = kernel
+
+    def mark(self, task: Any) -> batches.Mark:
+        """Return what the task's function is known by."""
+        function = unwrapped(task["func"])
+        return label(function), identity(function)
+
+    def note(self, task: Any) -> None:
+        """Take in that the task's result is to be kept by itself."""
+        self._checkpoint.note(task)
+
+    def keep(self, kept: Kept) -> None:
+        """Store results."""
+        self._checkpoint.keep(self._kernel, kept)
 
 
 def _outputs(kwargs: Mapping[str, Any]) -> Iterator[Any]:

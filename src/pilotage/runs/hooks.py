@@ -145,7 +145,10 @@ class Hooks:
         if id(config) in self._ours:
             redirect_labels(kernel, self._say, self._said)
         _make_cleanup_repeatable(kernel)
-        tell_tasks(kernel)
+        if kernel.memoizer is self.checkpoint:
+            self.checkpoint.serve(kernel)
+        else:
+            tell_tasks(kernel)
         self.kernels.append(kernel)
         self.own_config = self.own_config or id(config) not in self._ours
         self._started(kernel)

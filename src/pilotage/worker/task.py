@@ -46,6 +46,7 @@ class Output:
         self._index = index
         self._process = os.getpid()
         self._flush_c = _flush_of_c()
+        self._task = 0
         self._begin: int | None = None
         self._time = 0.0
         self._end_of_index = HEAD
@@ -64,24 +65,44 @@ class Output:
         """Note that what comes from now on is the task's."""
         self._flush()
         try:
-            self._begin, self._time = os.lseek(self._text, 0, os.SEEK_END), time.time()
-            head = f'{{"task": {task}, "begin": {self._begin}, "time": {self._time:.6f}}}'
-            os.pwrite(self._index, head.encode().ljust(HEAD), 0)
+            self._begin_at(os.lseek(self._text, 0, os.SEEK_END), task)
         except OSError:
             self._begin = None
 
-    def end(self, task: int) -> None:
-        """Note how far it went."""
+    def turn(self, task: int) -> None:
+        """End the task that has begun, where there is one, and begin another: half of the work of doing both."""
+        if self._begin is None or os.getpid() != self._process:
+            self.begin(task)
+            return
+        self._flush()
+        try:
+            self._begin_at(self._ended(), task)
+        except OSError:
+            self._begin = None
+
+    def end(self) -> None:
+        """Note how far the task that has begun went; nothing where there is none."""
         if self._begin is None or os.getpid() != self._process:  # a child that the task has forked
             return
         self._flush()
         try:
-            end = os.lseek(self._text, 0, os.SEEK_END)
-            if end != self._begin:
-                self._note(task, self._begin if self._begin < end else 0, end, self._time)
+            self._ended()
             os.pwrite(self._index, IDLE, 0)
         except OSError:  # the disk is full
             pass
+        self._begin = None
+
+    def _begin_at(self, begin: int, task: int) -> None:
+        self._begin, self._task, self._time = begin, task, time.time()
+        head = f'{{"task": {task}, "begin": {begin}, "time": {self._time:.6f}}}'
+        os.pwrite(self._index, head.encode().ljust(HEAD), 0)
+
+    def _ended(self) -> int:
+        """Note what the task has printed, and return where the file ends."""
+        end, begin = os.lseek(self._text, 0, os.SEEK_END), self._begin
+        if begin is not None and end != begin:
+            self._note(self._task, begin if begin < end else 0, end, self._time)
+        return end
 
     def _note(self, task: int, begin: int, end: int, at: float) -> None:
         line = f'\n{{"task": {task}, "begin": {begin}, "end": {end}, "time": {at:.6f}}}'.encode()
@@ -109,7 +130,7 @@ def execute(buffer: bytes, task: int) -> Any:
     try:
         return execute_task(buffer)
     finally:
-        output.end(task)
+        output.end()
 
 
 _opened: list[Output | None] = []
@@ -160,9 +181,13 @@ def _open(path: str, flags: int) -> int:
 
 
 def _flush_streams() -> None:
+    done = None
     for name in ("stdout", "__stdout__", "stderr", "__stderr__"):
         try:
-            getattr(sys, name).flush()
+            stream = getattr(sys, name)
+            if stream is not done:
+                stream.flush()
+                done = stream
         except Exception:  # noqa: S110  closed, None, or of the task's making
             pass
 
