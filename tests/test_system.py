@@ -59,6 +59,16 @@ class TestLimits:
         (self.cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
         assert system.usable_cores() == cores
 
+    def test_memory(self):
+        whole = system.usable_memory()
+        assert whole > 1 << 28
+        (self.cgroup / "own").write_text("0::/job\n")
+        (self.cgroup / "job").mkdir()
+        (self.cgroup / "job" / "memory.max").write_text("max\n")
+        assert system.usable_memory() == whole
+        (self.cgroup / "job" / "memory.max").write_text("1000000\n")
+        assert system.usable_memory() == 1_000_000
+
 
 class TestWaiting:
     @pytest.fixture

@@ -40,6 +40,17 @@ def usable_cores() -> int:
     return max(1, min(cores, int(quota))) if quota is not None else cores
 
 
+def usable_memory() -> int:
+    """Return the bytes of memory that this process may use: the machine's, or the limit of its cgroup (version 2)."""
+    limits = [psutil.virtual_memory().total]
+    for folder in _own_cgroups() if linux() else ():
+        try:
+            limits.append(int((folder / "memory.max").read_text()))
+        except (OSError, ValueError):  # there is none, or "max"
+            pass
+    return min(limits)
+
+
 def _cgroup_quota() -> float | None:
     """Return the CPU quota in cores, the least of this process's cgroup and those above it; None without one."""
     quotas = [quota for folder in _own_cgroups() if (quota := _quota_of(folder)) is not None]

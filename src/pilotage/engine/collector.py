@@ -3,7 +3,7 @@
 With hundreds of thousands of tasks alive, the collector goes through all of them again and again within ``submit``:
 measured, half to two thirds of the time. So it is asked to look only after millions of new objects, and what was there
 at the start is left out. Parsl's tasks and futures refer to each other, so that only the collector frees them and their
-results: it is called when this process has grown by `GROWTH`, and by more each time that it finds little to free. (The
+results: it is called when this process has grown by `_growth`, and by more each time that it finds little to free. (The
 tasks of parsl-perf, alive or not, are forty objects each: a look at five millions took two of its ten seconds.)
 """
 
@@ -16,7 +16,9 @@ from pilotage import system
 
 THRESHOLDS = (20_000_000, 20, 100)
 GROWTH = 2 << 30
-"""Bytes by which the process may grow before it is looked for what can be freed."""
+"""Bytes by which the process may grow before it is looked for what can be freed, where there is memory enough."""
+SHARE = 8
+"""It may grow by one part of so many of the memory that it may use."""
 LOOK_EVERY = 50
 """Reports of batches between two looks at the process's size."""
 
@@ -37,7 +39,7 @@ def relax() -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(*THRESHOLDS)
-            _limit = (system.resident() or 0) + GROWTH
+            _limit = (system.resident() or 0) + _growth()
 
 
 def restore() -> None:
@@ -70,4 +72,10 @@ def reported() -> None:
     gc.collect()
     left = system.resident() or size
     freed = size - left
-    _limit = left + (GROWTH if freed > GROWTH // 4 else max(GROWTH, left))
+    growth = _growth()
+    _limit = left + (growth if freed > growth // 4 else max(growth, left))
+
+
+def _growth() -> int:
+    """Return the bytes by which this process may grow."""
+    return min(GROWTH, system.usable_memory() // SHARE)
