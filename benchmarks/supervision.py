@@ -3,8 +3,9 @@
 The same program (submit no-op tasks, wait for all of them) and the same config of the site ``laptop``: once under
 ``pilotage run`` (supervisor, journal, progress, checkpoint, task output) and once under plain ``python`` with
 ``parsl.load(pilotage.config("laptop", engine={"relax_collector": True}))`` (none of these, but with the
-same care of Python's garbage collector, which is no part of supervision). Interleaved, in random order within each pair, so that a busy
-moment of the machine falls on both. Prints the median of the paired ratios and its 95 % bootstrap interval.
+same care of Python's garbage collector, which is no part of supervision). Interleaved, in random order within each
+pair, so that a busy moment of the machine falls on both. Prints the median of the paired ratios and its 95 % bootstrap
+interval.
 """
 
 import os

@@ -15,7 +15,8 @@
     │   └── ParslArgumentError       2  Parsl's constructor does not know or refuses an argument
     ├── UnsupportedError             2  the site is right, but this cannot be done with it
     ├── MissingExtraError            2  an optional dependency is not installed
-    └── StorageError                 2  a file or folder of ours cannot be written or read
+    ├── StorageError                 2  a file or folder of ours cannot be written or read
+    └── ClusterError                 1  a cluster on this machine cannot be started, reached or ended
 
 A message says what happened; ``where`` says in which file, line and key; ``hint`` says what to do next.
 """
@@ -129,3 +130,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else None
+
+
+class ClusterError(PilotageError):
+    """A cluster on this machine cannot be started, reached or ended."""

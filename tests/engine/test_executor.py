@@ -279,3 +279,32 @@ def test_its_arguments():
         HighThroughputExecutor(label=3, address="127.0.0.1")
     with pytest.raises(TypeError, match="no_such_argument"):
         HighThroughputExecutor(address="127.0.0.1", no_such_argument=1)
+
+
+def test_blocks_that_start_are_not_ended_for_a_scale_in_by_none(monkeypatch):
+    """With one task and a block of two slots Parsl's strategy asks for 0 blocks fewer, again and again."""
+    from parsl.executors import HighThroughputExecutor as Stock
+    from parsl.jobs.states import JobState, JobStatus
+
+    from pilotage.engine.executor import HighThroughputExecutor as Ours
+
+    class Asked:
+        def __init__(self, kind):
+            self.executor = kind(label="htex", address="127.0.0.1")
+            self.executor._status = {"0": JobStatus(JobState.RUNNING)}
+            self.ended = []
+            monkeypatch.setattr(self.executor, "connected_managers", list)
+            monkeypatch.setattr(self.executor, "_hold_block", self.ended.append)
+            monkeypatch.setattr(self.executor, "blocks_to_job_id", {"0": "1"})
+            monkeypatch.setattr(self.executor, "job_ids_to_block", {"1": "0"})
+            provider = type("Provider", (), {"cancel": lambda self, jobs: [True for _ in jobs]})()
+            monkeypatch.setattr(self.executor, "_provider", provider, raising=False)
+            monkeypatch.setattr(type(self.executor), "provider", provider, raising=False)
+
+    stock, ours = Asked(Stock), Asked(Ours)
+    stock.executor.scale_in(0, max_idletime=120.0)
+    assert stock.ended == ["0"], "the reason for our method has gone"
+    assert ours.executor.scale_in(0, max_idletime=120.0) == []
+    assert ours.ended == []
+    ours.executor.scale_in(1, max_idletime=120.0)
+    assert ours.ended == ["0"]

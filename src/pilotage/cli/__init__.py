@@ -15,6 +15,7 @@ from pilotage.cli.lazy import LazyGroup
         "bundle": ("pilotage.cli.bundle", "bundle", "Put what a run wrote into one file for a bug report."),
         "cancel": ("pilotage.cli.runs", "cancel", "Stop runs in order, and leave nothing."),
         "clean": ("pilotage.cli.runs", "clean", "End what dead runs have left."),
+        "cluster": ("pilotage.cli.cluster", "cluster", "Start and end real clusters on this machine."),
         "logs": ("pilotage.cli.logs", "logs", "Show what a run, a task, a block or a worker wrote."),
         "ps": ("pilotage.cli.runs", "ps", "List runs, those that go on first."),
         "resume": ("pilotage.cli.runs", "resume", "Run again, with the results that are there."),

@@ -265,6 +265,11 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         """Return the blocks with a connected manager; none when the interchange has ended."""
         return self._ask(super().connected_blocks, [])
 
+    def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
+        """End blocks, and return which; see Parsl's, which takes none to mean all that have not connected yet."""
+        ended: list[str] = super().scale_in(blocks, max_idletime) if blocks > 0 else []
+        return ended
+
     def _hold_block(self, block_id: str) -> None:
         logs.ends_in_order(self.worker_logdir, block_id)
         super()._hold_block(block_id)
