@@ -190,3 +190,18 @@ def test_the_tutorial(slurm, on_head, examples, tmp_path, name):
     done = on_head(PROGRAM, "run", examples / f"{name}.py", "--site", "slurm-lab", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert on_head("squeue", "--noheader").stdout == ""
+
+
+GOLDEN = sorted((Path(__file__).parents[1] / "assembly" / "golden").glob("slurm*.sh"))
+GOLDEN += sorted((Path(__file__).parents[1] / "schedulers" / "golden").glob("slurm*.sh"))
+
+
+@pytest.mark.parametrize("script", GOLDEN, ids=lambda path: path.stem)
+def test_a_golden_script_is_accepted(on_head, script, tmp_path):
+    """Slurm reads every directive; refused may be only what this cluster has not (another one cannot be asked)."""
+    lines = [line for line in script.read_text().splitlines() if "--clusters" not in line]
+    (tmp_path / "job.sh").write_text("\n".join(lines) + "\n")
+    done = on_head("sbatch", "--test-only", "--partition=debug", tmp_path / "job.sh")
+    absent = ("Invalid account", "Invalid qos", "nvalid feature", "Invalid generic resource", "node configuration")
+    assert done.returncode == 0 or any(words in done.stderr for words in absent), done.stderr
+    assert "nrecognized option" not in done.stderr

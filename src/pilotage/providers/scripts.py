@@ -16,9 +16,12 @@ from parsl.providers import PBSProProvider as ParslPBSProProvider
 from parsl.providers import SlurmProvider as ParslSlurmProvider
 from parsl.providers.errors import ScriptPathError
 
+from pilotage.providers.batch import LedgerJobs
 from pilotage.providers.jobs import JournalledJobs
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
+from pilotage.schedulers.batch import Batch
+from pilotage.schedulers.slurm_jobs import SlurmJobs
 
 
 class RenderedScript:
@@ -57,32 +60,18 @@ class RenderedScript:
             raise ScriptPathError(script_filename, error) from error
 
 
-class SlurmProvider(JournalledJobs, RenderedScript, ParslSlurmProvider):  # type: ignore[misc]  # an int there
-    """Parsl's SlurmProvider with our script, and a constructor that runs nothing."""
+class SlurmProvider(RenderedScript, LedgerJobs, ParslSlurmProvider):  # type: ignore[misc]  # an int there
+    """Parsl's SlurmProvider with our script and our ledger, and a constructor that runs nothing."""
 
     scheduler_name = "slurm"
 
-    def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:
-        """Run a scheduler command; the constructor's question for sacct waits until the first poll."""
-        if not hasattr(self, "_cmd"):
-            return 1, "", "not asked yet"
-        result: tuple[int, str, str] = super().execute_wait(cmd, timeout)
-        return result
+    def execute_wait(self, cmd: str, timeout: int | None = None) -> tuple[int, str, str]:  # noqa: ARG002
+        """Answer the constructor's question for sacct without asking: the ledger asks when it needs to."""
+        return 1, "", "not asked"
 
-    def _status(self) -> None:
-        if not getattr(self, "_asked_for_sacct", False):
-            self._asked_for_sacct = True
-            answer = super().execute_wait("sacct -X", None)
-            if answer[0] == 0:
-                self._use_sacct()
-        super()._status()
-
-    def _use_sacct(self) -> None:
-        from parsl.providers.slurm.slurm import sacct_translate_table
-
-        clusters = f" --clusters={self.clusters}" if self.clusters else ""
-        self._cmd = f"sacct{clusters} -X --noheader --format=jobid,state%20 --job '{{0}}'"
-        self._translate_table = sacct_translate_table
+    def batch(self) -> Batch:
+        """Return Slurm's commands."""
+        return SlurmJobs(self.clusters)
 
 
 class PBSProProvider(JournalledJobs, RenderedScript, ParslPBSProProvider):

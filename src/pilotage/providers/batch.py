@@ -1,0 +1,111 @@
+"""Blocks as batch jobs that a `Ledger` looks after, under the settings of one of Parsl's providers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from parsl.jobs.states import JobState, JobStatus
+from parsl.providers.errors import SubmitException
+
+from pilotage import journal
+from pilotage.hosts.local import LocalHost
+from pilotage.providers.ledger import Ledger
+from pilotage.schedulers.batch import Batch, Observed, RefusedError, State, UnclearError
+
+STATES = {
+    State.PENDING: JobState.PENDING,
+    State.HELD: JobState.HELD,
+    State.RUNNING: JobState.RUNNING,
+    State.COMPLETED: JobState.COMPLETED,
+    State.FAILED: JobState.FAILED,
+    State.TIMEOUT: JobState.TIMEOUT,
+    State.CANCELLED: JobState.CANCELLED,
+    State.LOST: JobState.MISSING,
+}
+
+
+class LedgerJobs:
+    """Mixin for Parsl's ClusterProvider: its jobs are in the journal before they are submitted, and in a ledger."""
+
+    scheduler_name: ClassVar[str]
+    script_dir: str | None
+    nodes_per_block: int
+    launcher: Any
+    cmd_timeout: int
+    resources: dict[object, dict[str, Any]]
+    _ledger: Ledger | None = None
+
+    def batch(self) -> Batch:
+        """Return the scheduler's commands."""
+        raise NotImplementedError
+
+    @property
+    def ledger(self) -> Ledger:
+        """What became of the jobs."""
+        if self._ledger is None:
+            self._ledger = Ledger(self.batch(), LocalHost(), timeout=max(self.cmd_timeout, 10))
+        return self._ledger
+
+    def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
+        """Submit a block and return the job's id; raises SubmitException with the scheduler's words.
+
+        The job's name begins with the run's id, by which it is found without an id.
+        """
+        name = f"{journal.job_name(job_name)}.{time.time():.6f}"
+        script = (Path(self.script_dir or ".") / name).absolute()
+        folder, out, err = str(script.parent), f"{script}.stdout", f"{script}.stderr"
+        wrapped = self.launcher(command, tasks_per_node, self.nodes_per_block, folder)
+        configs: Mapping[str, Any] = {
+            "submit_script_dir": folder,
+            "tasks_per_node": tasks_per_node,
+            "user_script": wrapped,
+            "job_stdout_path": out,
+            "job_stderr_path": err,
+        }
+        self._write_submit_script("", str(script), name, configs)
+        key = journal.intend("batch_job", scheduler=self.scheduler_name, name=name)
+        try:
+            job_id = self.ledger.submit(str(script), name)
+        except RefusedError as error:
+            journal.ended(key, "refused")
+            raise SubmitException(name, f"{self.scheduler_name} refused it: {error}") from error
+        except UnclearError as error:
+            raise SubmitException(name, f"{self.scheduler_name} gave no answer: {error}") from error
+        journal.identify(key, job_id=job_id)
+        status = JobStatus(JobState.PENDING, stdout_path=out, stderr_path=err)
+        self.resources[job_id] = {"job_id": job_id, "status": status, "journal_key": key}
+        return job_id
+
+    def status(self, job_ids: Sequence[object]) -> list[JobStatus]:
+        """Return the states of jobs, with the scheduler's words."""
+        found = self.ledger.look([str(job) for job in job_ids])
+        return [self._noted(job, observed) for job, observed in zip(job_ids, found, strict=True)]
+
+    def cancel(self, job_ids: Sequence[object]) -> list[bool]:
+        """Cancel jobs; return for each whether it is cancelled or had ended."""
+        done = self.ledger.cancel([str(job) for job in job_ids])
+        self.status(job_ids)
+        return done
+
+    @property
+    def status_polling_interval(self) -> float:
+        """Seconds between polls."""
+        return self.ledger.interval
+
+    def _noted(self, job: object, observed: Observed) -> JobStatus:
+        resource = self.resources[job]
+        before: JobStatus = resource["status"]
+        paths = {"stdout_path": before.stdout_path, "stderr_path": before.stderr_path}
+        status = JobStatus(STATES[observed.state], observed.words, observed.exit_code, **paths)
+        if status.terminal and not before.terminal and observed.state is not State.LOST:
+            journal.ended(resource["journal_key"], observed.words)
+        resource["status"] = status
+        return status
+
+    def _write_submit_script(
+        self, template: str, script_filename: str, job_name: str, configs: Mapping[str, Any]
+    ) -> None:
+        raise NotImplementedError
