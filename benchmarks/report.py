@@ -1,6 +1,7 @@
 """Writes the report of a measurement: ``python benchmarks/report.py [RESULTS]``.
 
-The tables go between the markers of ``docs/performance.md`` (its prose stays), all numbers with the raw samples into
+The tables go between the markers of ``docs/performance.md`` (its prose stays; a folder without that page gets a new
+one), all numbers with the raw samples into
 ``docs/performance.json``, and the figure into ``docs/images/performance.svg``.
 """
 
@@ -13,6 +14,7 @@ from peers import PEERS, ROOT
 from summary import OURS, summarize
 
 BEGIN, END = "<!-- numbers: begin -->", "<!-- numbers: end -->"
+NEW_PAGE = f"# Performance, measured\n\n{BEGIN}\n{END}\n"
 
 
 def number(value, digits=3):
@@ -136,13 +138,21 @@ def main():
     parser.add_argument("results", nargs="?", type=Path, default=ROOT / "results" / "benchmarks.json")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder that is written to")
     options = parser.parse_args()
-    summary = summarize(json.loads(options.results.read_text()))
     page = options.docs / "performance.md"
-    page.write_text(between_markers(page.read_text(), markdown(summary)))
+    try:
+        summary = summarize(json.loads(options.results.read_text()))
+        (options.docs / "images").mkdir(parents=True, exist_ok=True)
+        text = between_markers(page.read_text() if page.exists() else NEW_PAGE, markdown(summary))
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
+    except json.JSONDecodeError as error:
+        parser.error(f"{options.results}: this is no JSON: {error}")
+    except ValueError as error:
+        parser.error(f"{page}: {error}")
+    page.write_text(text)
     (options.docs / "performance.json").write_text(as_json(summary))
     from figure import draw
 
-    (options.docs / "images").mkdir(exist_ok=True)
     draw(summary, options.docs / "images" / "performance.svg")
 
 

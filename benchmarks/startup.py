@@ -4,6 +4,7 @@ Commands and imports as whole processes, and the time from ``parsl.load()`` to t
 default; interleaved, so that a busy moment of the machine falls on all alike. Prints medians and ranges.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -58,7 +59,9 @@ MEASURES = {
 
 
 def main():
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repeats", metavar="REPEATS", nargs="?", type=int, default=7, help="times each (default: 7)")
+    repeats = parser.parse_args().repeats
     samples = {name: [] for name in MEASURES}
     for _ in range(repeats):
         for name, measure in MEASURES.items():

@@ -8,6 +8,7 @@ pair, so that a busy moment of the machine falls on both. Prints the median of t
 interval.
 """
 
+import argparse
 import os
 import random
 import statistics
@@ -69,12 +70,15 @@ def interval(ratios, resamples=10_000):
 
 
 def main():
-    repeats, seconds = int((sys.argv[1:] or ["10"])[0]), float((sys.argv[2:] or ["5"])[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("repeats", metavar="REPEATS", nargs="?", type=int, default=10, help="pairs (default: 10)")
+    parser.add_argument("seconds", metavar="SECONDS", nargs="?", type=float, default=5.0, help="of each (default: 5)")
+    options = parser.parse_args()
     rates = {name: [] for name in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(repeats):
+        for number in range(options.repeats):
             for name in random.sample(list(VARIANTS), len(VARIANTS)):
-                rates[name].append(rate(name, seconds, Path(folder)))
+                rates[name].append(rate(name, options.seconds, Path(folder)))
             newest = ", ".join(f"{name} {values[-1]:,.0f}/s" for name, values in rates.items())
             print(f"{number + 1}: {newest}", flush=True)
     ratios = [one / other for one, other in zip(rates["supervised"], rates["plain"], strict=True)]

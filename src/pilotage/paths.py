@@ -134,10 +134,10 @@ def write_user_file(path: str, text: str, *, replace: bool = False) -> None:
         raise StorageError(f"cannot write: {error.strerror}", where=path) from error
 
 
-def new_id() -> str:
+def new_id(letters: int = 4) -> str:
     """Return a run id that sorts by time (UTC) and is unlikely to be taken: ``20261121-101500-k7d2``."""
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"  # no letters that are read as digits
-    chosen = "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(4))
+    chosen = "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(letters))
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + chosen
 
 
@@ -160,6 +160,14 @@ class RunFolder(NamedTuple):
                         continue
                     raise
             return cls(path)
+
+    @classmethod
+    def to_come(cls) -> RunFolder:
+        """Return a folder that whoever needs it makes, in a 0700 one. Raises StorageError where none can be made."""
+        runs = private_folder(state_folder() / "runs")
+        if not os.access(runs, os.W_OK | os.X_OK):
+            raise storage_error(runs, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+        return cls(runs / new_id(8))  # nobody holds the name, so it must be no other's
 
     @property
     def id(self) -> str:

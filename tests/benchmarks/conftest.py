@@ -12,5 +12,5 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def _scripts_beside_each_other(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("figure", "measures", "peers", "processes", "report", "run", "summary"):
+    for name in ("figure", "measures", "peers", "processes", "report", "run", "startup", "summary", "supervision"):
         sys.modules.pop(name, None)

@@ -1,7 +1,9 @@
 """The report of a small measurement, word for word, and the laws of its parts."""
 
+import importlib
 import json
 import os
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -164,6 +166,50 @@ def test_the_page_has_its_markers():
 
     page = (ROOT / "docs" / "performance.md").read_text()
     assert page.count(BEGIN) == page.count(END) == 1
+
+
+def test_a_folder_without_the_page_gets_one(record, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    import report
+
+    (tmp_path / "results.json").write_text(json.dumps(record))
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path / "results.json"), "--docs", str(tmp_path / "new")])
+    report.main()
+    page = (tmp_path / "new" / "performance.md").read_text()
+    assert page.startswith(f"# Performance, measured\n\n{report.BEGIN}\n\n2026-01-02: A processor")
+    report.main()
+    assert (tmp_path / "new" / "performance.md").read_text() == page, "which is then as good as any"
+
+
+@pytest.mark.parametrize(
+    ("results", "page", "words"),
+    [
+        (None, "", "results.json: No such file or directory"),
+        ("not JSON", "", "results.json: this is no JSON"),
+        ("a record", "without markers", "performance.md: the page needs the lines"),
+    ],
+)
+def test_what_cannot_be_read_is_told(results, page, words, record, tmp_path, monkeypatch, capsys):
+    import report
+
+    if results is not None:
+        (tmp_path / "results.json").write_text(json.dumps(record) if results == "a record" else results)
+    (tmp_path / "performance.md").write_text(page)
+    monkeypatch.setattr(sys, "argv", ["report.py", str(tmp_path / "results.json"), "--docs", str(tmp_path)])
+    with pytest.raises(SystemExit) as caught:
+        report.main()
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "performance.md").read_text() == page
+
+
+@pytest.mark.parametrize(("name", "usage"), [("startup", "[REPEATS]"), ("supervision", "[REPEATS] [SECONDS]")])
+def test_programs_that_measure_say_how_they_are_called(name, usage, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(name).main()
+    assert caught.value.code == 0
+    assert f"usage: {name}.py [-h] {usage}\n" in capsys.readouterr().out
 
 
 def test_the_figure_is_drawn_the_same_each_time(record, tmp_path):

@@ -117,7 +117,7 @@ def test_ps_shows_those_that_go_on_first(runs):
     assert list(runs.states().items()) == [(first, "running"), (third, "failed"), (second, "finished")]
     done = runs.pilotage("ps")
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["RUN", first, third, second]
-    assert "mine" in done.stdout.splitlines()[1]
+    assert done.stdout.splitlines()[1].split()[:5] == [first, "mine", "s.py", "running", "threads"]
     assert runs.json("cancel", "mine")["runs"] == [{"id": first, "outcome": "ended", "state": "cancelled"}]
     assert list(runs.states()) == [third, second, first], "the newest first"
 
@@ -239,7 +239,11 @@ def test_logs(runs):
     assert runs.pilotage("logs").stdout == "3\n"
     assert runs.pilotage("logs", run, "-f").stdout == "3\n", "an ended run is not followed for ever"
     assert runs.pilotage("logs", run, "--task", "2").stdout == "task 2\n"
-    assert runs.pilotage("logs", run, "--block", "0").stdout.startswith("#!")
+    block = runs.pilotage("logs", run, "--block", "0").stdout
+    assert block.startswith("#!")
+    (code,) = [log["path"] for log in runs.json("show", run)["logs"] if log["kind"] == "exit code"]
+    assert not Path(code).read_text().endswith("\n")
+    assert block.endswith(f"\n{Path(code).read_text()}\n"), "a file without a last newline is no part of a prompt"
     assert "Manager" in runs.pilotage("logs", run, "--worker").stdout
     assert runs.pilotage("logs", run, "--worker", "--block", "0").stdout
     assert "interchange" in runs.pilotage("logs", run, "--scheduler").stderr
@@ -270,6 +274,36 @@ def test_logs_follow_a_run_that_goes_on(runs):
         assert task.stdout.read() == b"two\n"
         assert (whole.wait(30), task.wait(30)) == (0, 0)
     assert runs.json("show", run)["state"] == "finished"
+
+
+def test_logs_of_a_task_that_printed_nothing(runs):
+    text = APP + (
+        "@python_app\ndef work(i):\n    if i % 2: raise ValueError(f'bad event {i}')\n    return i\n"
+        "parsl.load()\nfs = [work(i) for i in range(60)]\n"
+        "for x in fs: x.exception()\n"
+    )
+    for site in ("laptop", "threads"):
+        done = runs.pilotage("run", runs.script(text), "--site", site)
+        run = runs.json("show", "@last")
+        assert f"30 failed, {run['rate']:,.0f}/s" in done.stderr
+        assert done.stderr.endswith(f" · pilotage show {run['id']} says what failed\n")
+        (failure,) = run["failures"]
+        assert (failure["count"], failure["first_task"], len(failure["tasks"])) == (30, failure["tasks"][0], 20)
+        tasks = ", ".join(map(str, failure["tasks"]))
+        line = f"30 x work: ValueError, first: bad event {failure['first_task']} (tasks {tasks} and 10 more)\n"
+        assert line in runs.pilotage("show", run["id"]).stdout
+        for task, words in {
+            failure["first_task"]: f" and failed: work: ValueError: bad event {failure['first_task']}\n",
+            failure["tasks"][-1]: " and failed: work: ValueError\n",
+            0: "; whether it failed is not known\n",
+        }.items():
+            for follow in ([], ["-f"]):
+                done = runs.pilotage("logs", run["id"], "--task", str(task), *follow)
+                assert (done.returncode, done.stdout) == (2, "")
+                assert f"task {task} of run {run['id']} printed nothing{words}" in done.stderr
+                assert ("tasks of a site of threads print" in done.stderr) == (site == "threads")
+        done = runs.pilotage("logs", run["id"], "--task", "99999")
+        assert (done.returncode, done.stderr) == (2, "error: there is no task 99999; the run has 60\n")
 
 
 # cancel
@@ -479,11 +513,20 @@ def test_resume_after_the_driver_was_killed(runs):
     done = runs.pilotage("resume", again["id"])
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "999000"), "the helper has changed"
     assert times(runs) == [2] * 1000
-    assert "reused" not in done.stderr
+    words = "1,000 run again since their app has changed (--ignore-changes reuses theirs too)"
+    assert f" · 0 reused, {words} · " in done.stderr
+    found = runs.json("show", "@last")
+    assert (found["tasks"]["reused"], found["tasks"]["changed"]) == (0, 1000)
+    (event,) = [event for event in found["events"] if event["kind"] == "resumed"]
+    assert "1,000 calls ran again since their app has changed (--ignore-changes" in event["message"]
     done = runs.pilotage("resume", "@last")
     assert done.stdout.splitlines()[-1] == "999000"
-    assert "1,000 of them reused" in done.stderr
+    assert " · 1,000 reused, 0 run again since their app has changed · " in done.stderr
     assert times(runs) == [2] * 1000
+
+    runs.script(COUNTED.replace("HELP = 1", "HELP = 3"))
+    done = runs.pilotage("resume", "@last")
+    assert f" · 0 reused, {words} · " in done.stderr, "a global that the helper uses"
 
 
 def test_what_cannot_be_resumed(runs):

@@ -577,3 +577,62 @@ def test_memory_does_not_grow_with_the_number_of_items(project, pilotage):
     )
     done = pilotage.run([sys.executable, "script.py"])
     assert int(done.stdout) < 50, done.stderr  # the items alone are 64 MB, their results as much
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_submit_all_when_each_window_is_waited_for(kernel, window):
+    """All that was yielded has ended before the next is asked for: nothing is left that could end."""
+    futures = package.submit_all(square, range(20), window=window)
+    found = []
+    while batch := list(itertools.islice(futures, window)):
+        found += [future.result(timeout=30) for future in batch]
+    assert found == [x * x for x in range(20)]
+
+
+def test_one_exception_object_that_several_chunks_raise(kernel):
+    error = ValueError("one and the same")
+
+    def fails(x):
+        if x in (*range(40, 48), 90, 200, 300):
+            raise error
+        return x
+
+    for _ in range(5):
+        found = []
+        with pytest.raises(ValueError, match="one and the same") as caught:
+            found.extend(package.map(fails, range(400), chunksize=50))
+        assert found == list(range(40))
+        assert caught.value.pilotage_items == range(40, 41)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit, SystemExit])
+def test_an_item_that_raises_what_ends_a_program(kernel, kind):
+    def ends(x):
+        if x == 30:
+            raise kind
+        return x
+
+    with pytest.raises(RuntimeError, match=f"the call ended with {kind.__name__}"):
+        list(package.map(ends, range(100)))
+
+
+class Unsure:
+    def __init__(self, error):
+        self.error = error
+
+    def __iter__(self):
+        return iter(range(5))
+
+    def __len__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("items", [range(10**20), Unsure(TypeError("no length")), Unsure(NotImplementedError())])
+def test_iterables_that_do_not_say_how_long_they_are(kernel, items):
+    results = package.map(square, items, chunksize=2)
+    assert list(itertools.islice(results, 5)) == [0, 1, 4, 9, 16]
+    results.close()
+
+
+def test_a_chunk_without_end(kernel):
+    assert list(package.map(square, [1, 2, 3], chunksize=10**30)) == [1, 4, 9]

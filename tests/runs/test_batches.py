@@ -213,13 +213,13 @@ def test_calls_with_files_and_other_arguments_are_kept_by_themselves(run, ran, t
 
 def test_what_is_damaged_runs_again(run, ran):
     def script():
-        return results([square(i, ran.path) for i in range(CALLS)])
+        first = results([square(i, ran.path) for i in range(CALLS // 2)])
+        return first + results([square(i, ran.path) for i in range(CALLS // 2, CALLS)])
 
     memoizer = run(script)[1]
     path = memoizer.folder / checkpoint.OWN
     whole = bytearray(path.read_bytes())
-    middle = len(whole) // 2
-    whole[middle : middle + 10] = bytes(10)
+    whole[-10:] = bytes(10)
     path.write_bytes(whole)
     ran()
     found, memoizer, _ = run(script)
@@ -267,3 +267,36 @@ def ask(memoizer, number, args, kwargs):
 def test_a_record_of_another_kind_is_damage():
     assert batches.calls(b"nonsense", 0, 0) is None
     assert batches.calls(b"\x80\x05N.", 0, 0) is None
+
+
+def test_a_second_kernel_of_a_resumed_run(tmp_path):
+    """When all that there was is taken up, the calls that follow have the places that follow."""
+
+    def run(number, counts):
+        folder = tmp_path / str(number) / "checkpoint"
+        inherit(tmp_path / str(number - 1) / "checkpoint", folder)
+        memoizer = Checkpoint(folder)
+        found = []
+        for count in counts:
+            config = pilotage.config("laptop")
+            config.memoizer = memoizer
+            config.run_dir = str(tmp_path / str(number) / "parsl")
+            parsl.clear()
+            with parsl.load(config) as kernel:
+                memoizer.serve(kernel)
+                found.append(results([chance() for _ in range(count)]))
+        parsl.clear()
+        return found, memoizer
+
+    (first,), _ = run(1, [30])
+    (again, second), _ = run(2, [30, 30])
+    assert again == first
+    assert run(3, [30, 30])[0] == [first, second]
+    assert run(4, [30, 30])[1].reused == 60
+
+
+@python_app
+def chance():
+    import random
+
+    return random.random()

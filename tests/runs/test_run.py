@@ -211,7 +211,8 @@ def test_the_run_folder_is_private(script, pilotage, private_home):
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for name in ("run.json", "order.json", "progress.json", "driver.log", "journal.jsonl"):
         assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
-    assert record["tasks"] == {"waiting": 0, "launched": 0, "done": 1, "failed": 0, "total": 1, "reused": 0}
+    others = dict.fromkeys(("waiting", "launched", "failed", "reused", "changed"), 0)
+    assert record["tasks"] == {"done": 1, "total": 1, **others}
     assert json.loads((folder / "run.json").read_text())["id"] == record["id"]
     assert list(folder.glob("parsl/000/submit_scripts/*.sh")), "the script that was run is kept"
 
@@ -266,7 +267,7 @@ def test_a_tasks_traceback_names_the_scripts_lines(script, pilotage):
     assert "in bad" in done.stderr
     ours, _, summary = done.stderr.partition("1 task failed")
     assert "pilotage" not in ours.replace(str(Path.cwd()), "")
-    assert "1 x bad: ZeroDivisionError: division by zero (first: task 0)" in summary
+    assert "1 x bad: ZeroDivisionError: division by zero (task 0)" in summary
     assert "ZeroDivisionError" in done.stderr
 
 
@@ -281,6 +282,23 @@ def test_a_state_folder_with_spaces_and_quotes(script, pilotage, tmp_path):
     text = APP + "parsl.load()\n" + WHERE
     done = pilotage("run", script(text), "--site", "laptop", env={"PILOTAGE_STATE": str(odd)})
     assert done.stdout == "elsewhere\n", done.stderr
+
+
+def test_a_config_that_nobody_loads_leaves_nothing(script, pilotage, private_home):
+    text = "import parsl, pilotage\nunused, used = (pilotage.config('threads') for _ in range(2))\n"
+    text += "with parsl.load(used) as kernel: print(kernel.run_dir)\n"
+    done = pilotage.run([sys.executable, script(text)])
+    (folder,) = (private_home / "state" / "runs").iterdir()
+    assert done.stdout == f"{folder}/parsl/000\n", done.stderr
+
+
+def test_a_state_folder_that_cannot_be_written_to_is_told_by_config(monkeypatch):
+    import pilotage as package
+    from pilotage.errors import StorageError
+
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(StorageError, match="Permission denied"):
+        package.config("threads")
 
 
 def test_config_is_a_plain_parsl_config(project):
@@ -298,6 +316,6 @@ def test_config_is_a_plain_parsl_config(project):
     assert "max_workers_per_node=3" in repr(made)
     other = pilotage.config("laptop")
     assert other.run_dir != made.run_dir
-    assert stat.S_IMODE(os.stat(Path(made.run_dir).parent).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(Path(made.run_dir).parents[1]).st_mode) == 0o700
     both = pilotage.config({"a": "laptop", "b": "threads"})
     assert [e.label for e in both.executors] == ["a", "b"]

@@ -150,7 +150,7 @@ def test_no_line_without_a_terminal(project, pilotage):
     done = pilotage("run", "script.py", "--site", "threads")
     assert done.stdout == "1\n"
     assert done.stderr.count("\n") == 1
-    assert "1 tasks done" in done.stderr
+    assert "1 task done, 0 failed" in done.stderr
     assert "\x1b" not in done.stderr
     quiet = pilotage("run", "script.py", "--site", "threads", "--quiet")
     assert (quiet.stdout, quiet.stderr) == ("1\n", "")

@@ -132,7 +132,8 @@ def config(site: SiteChoice = None, /, *, run_dir: str | None = None, **override
     ----------
     site: a site's name, the path of a Python file with ``config`` or ``fresh_config()``, or a mapping
         ``{label: site}``; the default site when not given.
-    run_dir: Parsl's run folder; a new private one in the state folder when not given.
+    run_dir: Parsl's run folder; a new private one in the state folder when not given, which Parsl
+        makes when the config is loaded.
     overrides: values of the site by key, as ``--set`` gives them; tables as dictionaries.
 
     Raises SiteError and its kin for a site that is wrong, StorageError for a run folder that cannot be made.
@@ -171,7 +172,7 @@ def config_of(
         from pilotage.worker.logs import RingLogging
 
         arguments.setdefault("initialize_logging", RingLogging())
-    arguments["run_dir"] = run_dir or folder_of_run or str(paths.RunFolder.create().parsl)
+    arguments["run_dir"] = run_dir or folder_of_run or str(paths.RunFolder.to_come().parsl)
     call = Call("parsl.config.Config", {**arguments, "executors": executors}, {k: ("config", k) for k in set_by})
     owner = next((t.resolved for t in chosen if t.resolved is not None), None)
     made: Config = make(call, owner if not set_by else next(iter(set_by.values())))

@@ -31,9 +31,12 @@ def logs(
         output.data({"run": folder.id, "pieces": found})
         return
     several = task is not None or block is not None or worker or scheduler
-    last = None
+    last, ends = None, True
     for piece in follow_pieces(folder, wanted) if follow else pieces(folder, wanted):
         if several and piece.file != last:
+            output.raw("" if ends else "\n")
             output.say(f"==> {piece.file} <==")
-        last = piece.file
+        last, ends = piece.file, piece.text.endswith("\n")
         output.raw(piece.text)
+    if several and not ends:
+        output.raw("\n")

@@ -20,6 +20,8 @@ from pilotage.worker import processes
 
 START = 20.0
 """Seconds in which a host is ready."""
+GONE = 1.0
+"""Seconds after which one whose process is not found has failed: while a program is being replaced it has no name."""
 NAMESPACES = ("--net", "--uts", "--pid", "--ipc", "--mount")
 
 HOLD = """
@@ -104,9 +106,12 @@ def start(name: str, prepare: Path, ready: Path, log: Path) -> Host:
     with log.open("ab") as words:
         argv = ["setsid", "--fork", *unshare]
         subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd="/", check=True)
-    deadline = time.monotonic() + START
+    seen = begun = time.monotonic()
     while not ready.exists():
-        if not _mentioning(f"open('{ready}'") or time.monotonic() > deadline:
+        now = time.monotonic()
+        if _mentioning(f"open('{ready}'"):
+            seen = now
+        if now - seen > GONE or now - begun > START:
             for process in _mentioning(f"open('{ready}'"):
                 processes.send(process, signal.SIGKILL)
             said = log.read_text(errors="replace").strip()[-1000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from array import array
 from collections import deque
@@ -264,7 +265,7 @@ class Source:
         """Return the next items, ``count`` of them where there are so many."""
         items: list[Any] = []
         try:
-            items.extend(islice(self._items, count))  # what was appended stays when it raises
+            items.extend(islice(self._items, min(count, sys.maxsize)))  # what was appended stays when it raises
         except Exception as error:
             self.error = error
         self.exhausted = len(items) < count

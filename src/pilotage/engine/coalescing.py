@@ -361,7 +361,10 @@ class Coalescer:
             if call.mark is not None and not isinstance(answer, RemoteExceptionWrapper):
                 others[index] = answer
         if self.keep is not None and outcomes and any(batch.marks):
-            self.keep(Kept(batch.marks, batch.work, report.records, others))
+            try:
+                self.keep(Kept(batch.marks, batch.work, report.records, others))
+            except Exception:  # the calls have their outcomes all the same
+                logger.exception("results could not be kept")
         for (_, call, outcome), answer in zip(outcomes, answers, strict=True):
             call.release()  # not before: a class of the answer may live by the call alone
             if outcome[0] == RAISED[0]:

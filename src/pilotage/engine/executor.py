@@ -5,6 +5,7 @@ Scaling, status and monitoring stay Parsl's.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import os
@@ -31,7 +32,7 @@ from pilotage.engine.asking import CarefulCommandClient
 from pilotage.engine.coalescing import Coalescer
 from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
 from pilotage.engine.current import current
-from pilotage.engine.incoming import CAPACITY, Incoming
+from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, Incoming
 from pilotage.engine.outbox import Keeper, Outbox, unsendable
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
@@ -43,6 +44,8 @@ from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
 T = TypeVar("T")
 NO_ANSWER = (CommandClientBadError, CommandClientTimeoutError)
+ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED)
+"""States of a block whose nodes are its no more; of one that has vanished, only heartbeats can tell."""
 LOSSES = 3
 """Blocks in a row that must have failed before an executor is given up though they had worked."""
 
@@ -96,6 +99,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self._block_watch: BlockWatch | None = None
         self._our_pool = False
         self._relaxed = False
+        self._told_ended: set[str] = set()
 
     def start(self) -> None:
         """Start the interchange; where that fails half-way, what was started is ended."""
@@ -310,6 +314,14 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         if self.bad_state_is_set:
             self._watch().failed(self.executor_exception)
         self._watch().look(self._status, self.outstanding())
+        self._tell_of_ended_blocks()
+
+    def _tell_of_ended_blocks(self) -> None:
+        """Let the interchange forget what was on blocks that have ended: else it waits for heartbeats, two minutes."""
+        for block, status in list(self._status.items()):
+            if status.state in ENDED and block not in self._told_ended:
+                self._told_ended.add(block)
+                self._ask(functools.partial(self.command_client.run, [BLOCK_ENDED, block], timeout_s=10), None)
 
     def _watch(self) -> BlockWatch:
         if self._block_watch is None:

@@ -7,6 +7,8 @@ from typing import Any
 
 OURS = b"\x00pilotage "
 """First bytes of a message that Parsl does not know."""
+BLOCK_ENDED = "PILOTAGE_BLOCK_ENDED"
+"""First part of the command by which the interchange learns that the block that follows has ended."""
 CAPACITY = b"\x00pilotage capacity\x00"
 """First bytes of a message that says how many tasks the connected managers can hold."""
 

@@ -5,6 +5,8 @@
 In a session of its own: a Ctrl-C for the terminal's process group must not reach it, since a driver whose interchange
 is gone waits for an answer for ever. And it ends with the driver, however that ends.
 
+Of a block that its scheduler says has ended, the managers are forgotten without waiting for heartbeats.
+
 Two messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, and
 the number of tasks that all connected managers can hold. And it hears at once of a manager that has ended.
 """
@@ -25,7 +27,7 @@ from parsl.executors.high_throughput.errors import ManagerLost
 from parsl.serialize import serialize
 
 from pilotage import system
-from pilotage.engine.incoming import CAPACITY
+from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY
 from pilotage.worker.farewell import FAREWELL, LastWords
 from pilotage.worker.report import PARTIAL, Report
 
@@ -48,9 +50,24 @@ class Interchange(parsls.Interchange):
         self._sent_at_most = KEPT
 
     def process_command(self, monitoring_radio: Any) -> None:
-        """Answer the driver; one of its commands holds a manager, which then takes no tasks."""
-        self._commands += self.command_channel in self.socks
-        super().process_command(monitoring_radio)
+        """Answer the driver: Parsl's commands, of which one holds a manager, and that a block has ended."""
+        if self.socks.get(self.command_channel) != zmq.POLLIN:
+            return
+        self._commands += 1
+        command: Any = self.command_channel.recv_pyobj()
+        if isinstance(command, list) and command[:1] == [BLOCK_ENDED]:
+            for manager in self._ready_managers.values():
+                if manager["block_id"] == command[1]:
+                    manager["last_heartbeat"] = 0.0  # no need to wait for those it will not send
+            self.command_channel.send_pyobj(None)
+            return
+        real = self.command_channel
+        self.command_channel = _AskedAlready(real, command)  # type: ignore[assignment]
+        self.socks[self.command_channel] = zmq.POLLIN
+        try:
+            super().process_command(monitoring_radio)
+        finally:
+            self.command_channel = real
 
     def process_manager_socket_message(
         self, interesting_managers: set[bytes], monitoring_radio: Any, kill_event: Any
@@ -135,6 +152,20 @@ def queue_entry(task: dict[str, Any]) -> tuple[float, int, dict[str, Any]]:
     """Return what Parsl's queue of tasks holds of one: first those of the lowest priority, then the oldest."""
     priority = task["context"].get("resource_spec", {}).get("priority", float("inf"))
     return -priority, -task["task_id"], task
+
+
+class _AskedAlready:
+    """The driver's socket for one command that has been read from it."""
+
+    def __init__(self, socket: Any, command: Any) -> None:
+        self._socket = socket
+        self._command = command
+
+    def recv_pyobj(self) -> Any:
+        return self._command
+
+    def send_pyobj(self, reply: Any) -> None:
+        self._socket.send_pyobj(reply)
 
 
 class _AlreadyRead:

@@ -78,10 +78,7 @@ def map(
         raise UsageError(f"chunksize={size} is more than window={window}", hint="a window holds one chunk at least")
     if target.only_single or (target.cache and size is None):
         size = 1
-    total = min((len(iterable) for iterable in iterables if isinstance(iterable, Sized)), default=None)
-    if not all(isinstance(iterable, Sized) for iterable in iterables):
-        total = None
-    planner = Planner(fixed=size, window=window, total=total)
+    planner = Planner(fixed=size, window=window, total=_length(iterables))
     items = iterables[0] if type(iterables[0]) is range and len(iterables) == 1 and not target.cache else None
     source: Source = RangeSource(items) if items is not None else Source(sources)
     return _results(Job(target, source, planner), ordered)
@@ -147,6 +144,15 @@ def _positive(name: str, value: Any, caller: str) -> int:
     return number
 
 
+def _length(iterables: Sequence[Iterable[Any]]) -> int | None:
+    """Return how many items there are, None where an iterable does not say."""
+    known = [iterable for iterable in iterables if isinstance(iterable, Sized)]
+    try:
+        return min(len(iterable) for iterable in known) if len(known) == len(iterables) else None
+    except Exception:  # its own method may raise anything, and a range may be longer than len() can say
+        return None
+
+
 def _futures(target: Target, items: Iterator[Any], window: int | None) -> Generator[AppFuture, None, None]:
     ended: SimpleQueue[int] = SimpleQueue()
     waiting: deque[AppFuture] = deque()
@@ -162,6 +168,8 @@ def _futures(target: Target, items: Iterator[Any], window: int | None) -> Genera
         return 1
 
     while True:
+        while not ended.empty():
+            outstanding -= note(ended.get())
         begun = time.perf_counter()
         while not exhausted and outstanding < (window or max(WINDOW, 2 * AHEAD * target.workers())):
             try:
@@ -177,8 +185,6 @@ def _futures(target: Target, items: Iterator[Any], window: int | None) -> Genera
                 outstanding += 1
                 if time.perf_counter() - begun > TARGET:  # the iterable is slow, and somebody waits
                     break
-        while not ended.empty():
-            outstanding -= note(ended.get())
         if waiting:
             outstanding -= yielded in early
             early.discard(yielded)

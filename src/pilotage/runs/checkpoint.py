@@ -9,8 +9,9 @@ results. A result counts only while the code is what it was (`identity`), and th
 result stands for the calls made in it: their places stay taken when it is not run.
 
 **Short calls** that travel together are kept together, for next to nothing, as long as there is nothing to take up:
-their record has the arguments themselves, and it is the next run that works out what each is known by. Equal ones of
-them have no order but that of their tasks. (What a call is known by takes ten microseconds, a short call sixty.)
+their record has the arguments themselves, and it is the next run that works out what each is known by. Of equal ones
+among them, the results that there are go to the first such calls, in the order of their tasks. (What a call is known by
+takes ten microseconds, a short call sixty.)
 
 **The file** is a sequence of records, written whole and in one go: the page cache survives a killed process. A record
 begins with `MAGIC` and has checksums, so that what follows a torn one is found again; a later record of the same
@@ -248,7 +249,8 @@ class Checkpoint(Memoizer):
         self._slow_writes = 0
         self._kernels: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._numbers = itertools.count(1)
-        self._light: dict[str, Any] = {}  # executors that keep results by batches, with their kernels
+        self._light: set[tuple[Any, str]] = set()  # kernels and their executors that keep results by batches
+        self._takes_up = False
         self._last_batch: tuple[Stored, dict[int, bytes]] | None = None
         self._within_run: weakref.WeakKeyDictionary[Any, BasicMemoizer] = weakref.WeakKeyDictionary()
 
@@ -266,17 +268,18 @@ class Checkpoint(Memoizer):
                     self.damaged += 1
             for slots in self._covers.values():
                 self._covered.update(slots)
+            self._takes_up = bool(self._index or self._covered)
 
     def serve(self, kernel: DataFlowKernel) -> None:
         """Let the kernel's executors keep results by batches where they can and there are none to take up."""
         with self._lock:
             number = self._kernels[kernel] = next(self._numbers)
-            if self._index or self._covered:
-                return
+        if self._takes_up:  # also when all has been taken up: a place among equal calls is one of all runs
+            return
         for name, executor in kernel.executors.items():
             keep_results = getattr(executor, "keep_results", None)
             if keep_results is not None and keep_results(Keeper(self, number)):
-                self._light[name] = kernel
+                self._light.add((kernel, name))
 
     def _load(self, path: Path, file: BinaryIO) -> None:
         self._files.append(path)
@@ -328,8 +331,8 @@ class Checkpoint(Memoizer):
     def check_memo(self, task: TaskRecord) -> Future[Any] | None:
         """Return a future with the call's stored result, or None where it is to run."""
         record: Any = task
-        light = self._light.get(record["executor"]) is record["dfk"]
-        if light and not record["memoize"] and not record["ignore_for_cache"]:
+        light = not record["memoize"] and not record["ignore_for_cache"]
+        if light and (record["dfk"], record["executor"]) in self._light:
             current.offered = record
             return None
         current.task, current.offered = record["id"], None

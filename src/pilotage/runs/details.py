@@ -33,6 +33,8 @@ def details(folder: RunFolder) -> dict[str, Any]:
 def failures(folder: RunFolder) -> list[dict[str, Any]]:
     """Return what failed in a run, the most frequent first."""
     found: list[dict[str, Any]] = read_json(folder.path / "failures.json").get("failures", [])
+    for kind in found:
+        kind.setdefault("tasks", [kind["first_task"]])  # an older version kept that one only
     return found
 
 

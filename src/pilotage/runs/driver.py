@@ -69,6 +69,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
         report=lambda error: _report(talk, folder, error),
         say=lambda message: talk.say(f"pilotage: {message}"),
     )
+    progress.changed = lambda: hooks.checkpoint.changed
     hooks.install()
     driver = os.getpid()
     module = _main_module(order.script, order.arguments)

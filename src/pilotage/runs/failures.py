@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from pilotage.paths import RunFolder, write_json
+from pilotage.runs.shapes import TASKS
 from pilotage.worker import logs
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Failures:
             self._changed = True
             if kind in self._kinds or len(self._kinds) >= KINDS:
                 self._kinds.get(kind, next(iter(self._kinds.values())))["count"] += 1
+                if kind in self._kinds and len(self._kinds[kind]["tasks"]) < TASKS:
+                    self._kinds[kind]["tasks"].append(task["id"])
                 return
             words = "".join(traceback.format_exception(exception))
             self._first[kind] = exception
@@ -58,6 +61,7 @@ class Failures:
                 "message": str(exception)[:LONGEST],
                 "count": 1,
                 "first_task": task["id"],
+                "tasks": [task["id"]],
                 "executor": task["executor"],
                 "tries": task["fail_count"] or 1,
                 "traceback": words[-LONGEST:],

@@ -157,12 +157,15 @@ class Hooks:
         """Write down what came of the checkpoint, for the end of the run."""
         found = self.checkpoint
         if found.broken:
-            events.tell("checkpoint-broken", f"results are not kept for a resume any more: {found.broken}", "warning")
+            words = f"results are not kept for a resume any more: {found.broken}"
+            events.tell("checkpoint-broken", words, "warning")
+            self._say(words)  # the disk may be too full for an event
         if self.order.resumes:
-            changed = f"; {found.changed:,} run again since their app has changed" if found.changed else ""
+            hint = " (--ignore-changes reuses theirs too)" if found.changed else ""
             events.tell(
                 "resumed",
-                f"{found.reused:,} results of run {self.order.resumes} were reused{changed}",
+                f"{found.reused:,} results of run {self.order.resumes} were reused; "
+                f"{found.changed:,} calls ran again since their app has changed{hint}",
                 reused=found.reused,
                 changed=found.changed,
             )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pilotage.errors import UsageError
 from pilotage.events import Events
 from pilotage.paths import RunFolder
+from pilotage.runs.details import failures
 from pilotage.runs.record import RunRecord
-from pilotage.runs.store import is_live
+from pilotage.runs.store import is_live, shown, values_of
 from pilotage.runs.task_output import block_files, driver_files, task_output, worker_files
+from pilotage.runs.text import first_line
 
 LOOK = 0.2
 AT_ONCE = 1 << 20
@@ -41,10 +44,7 @@ def pieces(folder: RunFolder, wanted: Wanted) -> Iterator[Text]:
     if wanted.task is not None:
         found = task_output(folder.parsl, wanted.task)
         if not found:
-            raise UsageError(
-                f"task {wanted.task} of run {folder.id} printed nothing",
-                hint="tasks of a site of threads print into the script's own output: pilotage logs RUN",
-            )
+            raise _printed_nothing(folder, wanted.task)
         for piece in found:
             yield Text(piece.file, piece.text())
         return
@@ -96,8 +96,41 @@ def follow_pieces(folder: RunFolder, wanted: Wanted) -> Iterator[Text]:
                     yield part
                     places[file] = places.get(file, 0) + len(part.text.encode(errors="surrogateescape"))
         if not live:
+            if wanted.task is not None and not told:
+                raise _printed_nothing(folder, wanted.task)
             return
         time.sleep(LOOK)
+
+
+def _printed_nothing(folder: RunFolder, task: int) -> UsageError:
+    """Return the error that says what is known of a task without output."""
+    values = shown(values_of(folder))
+    total = values["tasks"].get("total", 0)
+    if task >= total:
+        return UsageError(f"there is no task {task}; the run has {total:,}")
+    hint = None
+    if _has_threads(folder, values):
+        hint = f"tasks of a site of threads print into the script's own output: pilotage logs {folder.id}"
+    return UsageError(f"task {task} of run {folder.id} printed nothing{_how_failed(folder, task)}", hint=hint)
+
+
+def _how_failed(folder: RunFolder, task: int) -> str:
+    kinds = failures(folder)
+    for kind in kinds:
+        if task in kind["tasks"]:
+            words = f": {first_line(kind)}" if task == kind["first_task"] else ""
+            return f" and failed: {kind['app']}: {kind['exception']}{words}"
+    # Of a kind that is frequent, only some tasks are known.
+    return "; whether it failed is not known" if any(k["count"] > len(k["tasks"]) for k in kinds) else ""
+
+
+def _has_threads(folder: RunFolder, values: Mapping[str, Any]) -> bool:
+    """Return whether a site of the run is one of threads: it is the only kind that has no folder in Parsl's."""
+    from pilotage.assembly.configs import is_file
+
+    labels = [label for label, site in values["sites"].items() if not is_file(site)]
+    kernels = list(folder.parsl.glob("[0-9]*"))
+    return not values["own_config"] and any(not any((k / label).is_dir() for k in kernels) for label in labels)
 
 
 def _whole(file: Path, offset: int = 0) -> Iterator[Text]:

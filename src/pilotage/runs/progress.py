@@ -52,6 +52,9 @@ class Progress:
     beats: keep the run's heartbeat too, where there is no supervisor to do it.
     """
 
+    changed: Callable[[], int] | None = None
+    """Tells how many calls have run again since their app has changed, in a run that is resumed."""
+
     def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic, *, beats: bool = False) -> None:
         self._beats = beats
         self._folder = folder
@@ -109,6 +112,7 @@ class Progress:
         counts = {word: tasks[word] for word in ("waiting", "launched", "done", "failed")}
         counts["total"] = sum(counts.values())
         counts["reused"] = reused
+        counts["changed"] = self.changed() if self.changed is not None else 0
         rate = self._rate(now, counts["done"] + counts["failed"])
         return {
             "tasks": counts,

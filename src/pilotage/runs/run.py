@@ -107,15 +107,25 @@ def summary(values: dict[str, Any]) -> str:
     if tasks.get("total"):
         ended = tasks["done"] + tasks["failed"]
         rest = tasks["total"] - ended
-        work = f"{tasks['done']:,} tasks done, {tasks['failed']:,} failed"
-        work += f", {tasks['reused']:,} of them reused" if tasks.get("reused") else ""
+        work = f"{tasks['done']:,} task{'s' if tasks['done'] != 1 else ''} done, {tasks['failed']:,} failed"
+        work += f", {tasks['reused']:,} of them reused" if tasks.get("reused") and not values.get("resumes") else ""
         work += f", {rest:,} not finished" if rest > 0 else ""
         work += f", {ended / seconds:,.0f}/s" if seconds else ""
     else:
         work = "no tasks"
+    work += _taken_up(tasks) if values.get("resumes") else ""
     sites = ", ".join(f"{label}={site}" if label != site else site for label, site in values["sites"].items())
     sites = "the script's own config" if values.get("own_config") else sites
     outcome = "" if values["exit_code"] == 0 else f" · exit code {values['exit_code']}"
     if values["state"] in FINAL and values["state"] not in ("finished", "failed"):
         outcome += f" · {values['state']}: {values['reason']}"
+    if values["state"] == "finished" and tasks.get("failed"):
+        outcome += f" · pilotage show {values['id']} says what failed"
     return f"run {values['id']} · {sites} · {work} · {clock(seconds)}{outcome}"
+
+
+def _taken_up(tasks: dict[str, int]) -> str:
+    """Return what came of the results of the run that was resumed: where nothing did, a person must hear why."""
+    changed = tasks.get("changed", 0)
+    hint = " (--ignore-changes reuses theirs too)" if changed else ""
+    return f" · {tasks.get('reused', 0):,} reused, {changed:,} run again since their app has changed{hint}"

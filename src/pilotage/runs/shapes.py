@@ -14,7 +14,9 @@ NUMBER_OR_NULL = {"type": ["number", "null"]}
 COUNT = {"type": "integer", "minimum": 0}
 TEXTS = {"type": "array", "items": TEXT}
 TIME_OR_NULL = {"type": ["string", "null"], "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
-WORDS = ("waiting", "launched", "done", "failed", "total", "reused")
+TASKS = 20
+"""Tasks of a kind of failure whose numbers are kept."""
+WORDS = ("waiting", "launched", "done", "failed", "total", "reused", "changed")
 
 
 def _table(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
@@ -50,7 +52,10 @@ RUN_PROPERTIES: dict[str, Any] = {
     "elapsed": {**NUMBER_OR_NULL, "description": "Seconds."},
     "host": {**TEXT_OR_NULL, "description": "Where its owner runs."},
     "heartbeat": {**NUMBER_OR_NULL, "description": "Seconds since its owner was last seen alive."},
-    "tasks": _table(dict.fromkeys(WORDS, COUNT), ()),
+    "tasks": {
+        **_table(dict.fromkeys(WORDS, COUNT), ()),
+        "description": "By state. Of a resumed run, changed: had a result, and ran again since their app has changed.",
+    },
     "rate": {**NUMBER, "description": "Tasks a second: of late for a run that goes on, else over all of it."},
     "eta": {**NUMBER_OR_NULL, "description": "Seconds left, where no task has been added for a while."},
     "blocks": {"type": "object", "additionalProperties": COUNT, "description": "Number of blocks by state."},
@@ -78,6 +83,7 @@ FAILURE = _table(
         "message": TEXT,
         "count": COUNT,
         "first_task": COUNT,
+        "tasks": {"type": "array", "items": COUNT, "maxItems": TASKS, "description": "The first of them."},
         "executor": TEXT,
         "tries": COUNT,
         "traceback": TEXT,

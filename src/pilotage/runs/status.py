@@ -31,6 +31,7 @@ class StatusLine:
             f" · {tasks['launched']:,} launched · {tasks['waiting']:,} waiting",
             (f" · {tasks['failed']:,} failed", "red") if tasks["failed"] else "",
             f" · {tasks['reused']:,} reused" if tasks.get("reused") else "",
+            f" · {tasks['changed']:,} of changed apps" if tasks.get("changed") else "",
             f" · {progress['rate']:,.0f}/s",
             f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
             f" · {_blocks(progress['blocks'])}" if progress["blocks"] else "",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from calendar import timegm
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pilotage.runs.status import clock
 
-ROW = ("run", "name", "state", "site", "host", "tasks", "rate", "blocks", "age", "node-h")
+ROW = ("run", "name", "script", "state", "site", "host", "tasks", "rate", "blocks", "age", "node-h")
 TRACEBACK_LINES = 30
 LOG_FILES = 6
 
@@ -19,8 +20,9 @@ def row(run: Mapping[str, Any]) -> list[str]:
     return [
         run["id"],
         run["name"] or "",
+        Path(run["script"]).name,
         run["state"],
-        _sites(run),
+        _short_sites(run),
         run["host"] or "?",
         _tasks(run),
         f"{run['rate']:,.0f}/s",
@@ -34,6 +36,13 @@ def _sites(run: Mapping[str, Any]) -> str:
     if run["own_config"]:
         return "its own"
     return ", ".join(f"{label}={site}" if label != site else site for label, site in run["sites"].items())
+
+
+def _short_sites(run: Mapping[str, Any]) -> str:
+    """Return the sites with a config file's name in the place of its path."""
+    names = {label: Path(site).name for label, site in run["sites"].items()}
+    names = {name if name == f"{label}.py" else label: name for label, name in names.items()}
+    return _sites({**run, "sites": names})
 
 
 def _tasks(run: Mapping[str, Any]) -> str:
@@ -114,14 +123,24 @@ def failed(failures: list[dict[str, Any]], *, always: bool = False) -> str:
     """Return what failed, how often, and the first traceback: always, or unless the script has ended with it."""
     count = sum(kind["count"] for kind in failures)
     lines = [f"{count:,} task{'s' if count != 1 else ''} failed"]
-    for kind in failures:
-        message = (kind["message"].strip().splitlines() or [""])[0][:200]
-        lines.append(
-            f"  {kind['count']:,} x {kind['app']}: {kind['exception']}: {message} (first: task {kind['first_task']})"
-        )
+    lines += [f"  {kind['count']:,} x {kind['app']}: {_kind(kind)}" for kind in failures]
     if failures[0]["shown"] and not always:
         return "\n".join(lines)
     words = failures[0]["traceback"].rstrip().splitlines()
     if len(words) > TRACEBACK_LINES:
         words = [*words[: TRACEBACK_LINES // 2], "  ...", *words[-TRACEBACK_LINES // 2 :]]
     return "\n".join([*lines, "", f"the first of {failures[0]['app']}:", *(f"  {word}" for word in words)])
+
+
+def _kind(kind: Mapping[str, Any]) -> str:
+    """Return the exception of a kind of failure, and which tasks had it: their messages may differ."""
+    if kind["count"] == 1:
+        return f"{kind['exception']}: {first_line(kind)} (task {kind['first_task']})"
+    more = kind["count"] - len(kind["tasks"])
+    tasks = ", ".join(map(str, kind["tasks"])) + (f" and {more:,} more" if more else "")
+    return f"{kind['exception']}, first: {first_line(kind)} (tasks {tasks})"
+
+
+def first_line(kind: Mapping[str, Any]) -> str:
+    """Return the first line of the message that the first failure of a kind had."""
+    return str((kind["message"].strip().splitlines() or [""])[0][:200])

@@ -6,6 +6,7 @@ done before comes along with it, in the driver only: see `Failure`.
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import sys
@@ -56,7 +57,10 @@ class Failure(RemoteExceptionWrapper):
         """Return the exception, with what was done as its attribute `DONE`."""
         wrapper = deserialize(self.wrapper) if isinstance(self.wrapper, bytes) else self.wrapper
         error: BaseException = wrapper.get_exception()
-        vars(error)[DONE] = self.done  # whatever its class says about attributes
+        # Into the dictionary, whatever its class says about attributes. On threads, chunks may raise one and the same.
+        if vars(error).setdefault(DONE, self.done) is not self.done:
+            error = _copy(error)
+            vars(error)[DONE] = self.done
         return error
 
     def reraise(self) -> None:
@@ -95,14 +99,29 @@ def run_chunk(function: Callable[..., Any], star: bool, items: Sequence[Any]) ->
         results.extend(starmap(function, items) if star else map(function, items))
         if len(results) < len(items):
             raise RuntimeError(f"{getattr(function, '__name__', function)} raised StopIteration")
-    except SystemExit as error:  # a worker would end for it, and a thread's task never
-        try:
-            raise RuntimeError(f"the call ended with SystemExit({error.code!r})") from error
-        except RuntimeError:
-            failed = _wrapped(*sys.exc_info())
     except Exception:
         failed = _wrapped(*sys.exc_info())
+    except BaseException as error:  # a worker would end for it, and a thread's task never
+        try:
+            raise RuntimeError(
+                f"the call ended with {type(error).__name__}({', '.join(map(repr, error.args))})"
+            ) from error
+        except RuntimeError:
+            failed = _wrapped(*sys.exc_info())
     return _outcome(items, results, time.perf_counter() - begun, failed)
+
+
+def _copy(error: BaseException) -> BaseException:
+    try:
+        other = copy.copy(error)
+    except Exception:  # its class may not want to
+        return error
+    if type(other) is not type(error) or other is error:
+        return error
+    other.__dict__ = dict(vars(error))  # with tblib's support for pickling, a copy shares it
+    other.__cause__, other.__context__ = error.__cause__, error.__context__
+    other.__suppress_context__ = error.__suppress_context__
+    return other.with_traceback(error.__traceback__)
 
 
 def _wrapped(kind: Any, error: Any, trace: Any) -> RemoteExceptionWrapper:

@@ -5,6 +5,7 @@
 #SBATCH --error=@run_dir@/@job_name@.stderr
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
+#SBATCH --no-requeue
 #SBATCH --time=00:30:00
 #SBATCH --exclusive
 

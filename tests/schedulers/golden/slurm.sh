@@ -5,6 +5,7 @@
 #SBATCH --error=@run_dir@/err
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=1
+#SBATCH --no-requeue
 
 export JOBNAME=@job_name@
 

@@ -5,6 +5,7 @@
 #SBATCH --error=@run_dir@/err
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=2
+#SBATCH --no-requeue
 #SBATCH --time=36:00:00
 #SBATCH --partition=gpu
 #SBATCH --account=physics
