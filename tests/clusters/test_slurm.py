@@ -92,6 +92,27 @@ def test_it_leaves_nothing(cluster_folder, monkeypatch, packages_cache):
     assert (interfaces(), mounts()) == before
 
 
+def test_up_and_down_at_once(cluster_folder, monkeypatch, packages_cache):
+    monkeypatch.setenv("XDG_CACHE_HOME", packages_cache)
+    cluster, problems = SlurmCluster(cluster_folder.with_name("contended")), []
+
+    def again_and_again():
+        for change in (lambda: cluster.up(1), cluster.down) * 2:
+            try:
+                change()
+            except Exception as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=again_and_again) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    cluster.down()
+    assert problems == []
+    assert hosts.holders(cluster.folder) == []
+
+
 def test_hosts_that_nobody_noted_are_ended(cluster_folder):
     folder = cluster_folder.with_name("killed")
     folder.mkdir(parents=True)

@@ -193,10 +193,8 @@ class SlurmCluster:
     def _locked(self) -> Iterator[None]:
         """Let one at a time change the cluster."""
         with storage(self.folder):
-            self.folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = os.open(self.folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = _lock(self.folder.with_suffix(".lock"))
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             if not self.folder.exists():
@@ -304,6 +302,21 @@ class SlurmCluster:
             host.end()
         with storage(self.folder):
             shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
+
+
+def _lock(path: Path) -> int:
+    """Return the descriptor of the lock at ``path``, held; whoever held it before may have removed the file."""
+    while True:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        os.close(lock)
 
 
 def preparation(name: str, folder: Path, root: Path, share: Sequence[Path]) -> str:
