@@ -13,6 +13,7 @@ from parsl.providers.errors import SubmitException
 from pilotage import journal
 from pilotage.hosts.local import LocalHost
 from pilotage.providers.ledger import Ledger
+from pilotage.schedulers import batch
 from pilotage.schedulers.batch import Batch, Observed, RefusedError, State, UnclearError
 
 STATES = {
@@ -40,7 +41,7 @@ class LedgerJobs:
 
     def batch(self) -> Batch:
         """Return the scheduler's commands."""
-        raise NotImplementedError
+        return batch(self.scheduler_name)
 
     @property
     def ledger(self) -> Ledger:

@@ -17,7 +17,6 @@ from parsl.providers import SlurmProvider as ParslSlurmProvider
 from parsl.providers.errors import ScriptPathError
 
 from pilotage.providers.batch import LedgerJobs
-from pilotage.providers.jobs import JournalledJobs
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 from pilotage.schedulers.batch import Batch
@@ -74,13 +73,13 @@ class SlurmProvider(RenderedScript, LedgerJobs, ParslSlurmProvider):  # type: ig
         return SlurmJobs(self.clusters)
 
 
-class PBSProProvider(JournalledJobs, RenderedScript, ParslPBSProProvider):
-    """Parsl's PBSProProvider with our script."""
+class PBSProProvider(RenderedScript, LedgerJobs, ParslPBSProProvider):  # type: ignore[misc]  # an int there
+    """Parsl's PBSProProvider with our script and our ledger."""
 
     scheduler_name = "pbspro"
 
 
-class GridEngineProvider(JournalledJobs, RenderedScript, ParslGridEngineProvider):
-    """Parsl's GridEngineProvider with our script."""
+class GridEngineProvider(RenderedScript, LedgerJobs, ParslGridEngineProvider):  # type: ignore[misc]  # an int there
+    """Parsl's GridEngineProvider with our script and our ledger."""
 
     scheduler_name = "gridengine"

@@ -6,6 +6,7 @@ import importlib
 
 from pilotage.errors import UsageError, did_you_mean
 from pilotage.schedulers.base import Scheduler
+from pilotage.schedulers.batch import Batch
 
 _HOMES = {
     "local": ("pilotage.schedulers.local", "LOCAL"),
@@ -15,6 +16,12 @@ _HOMES = {
     "flux": ("pilotage.schedulers.flux", "FLUX"),
     "kubernetes": ("pilotage.schedulers.kubernetes", "KUBERNETES"),
     "ssh": ("pilotage.schedulers.ssh", "SSH"),
+}
+_JOBS = {
+    "slurm": ("pilotage.schedulers.slurm_jobs", "SlurmJobs"),
+    "pbspro": ("pilotage.schedulers.pbspro_jobs", "PBSProJobs"),
+    "gridengine": ("pilotage.schedulers.gridengine_jobs", "GridEngineJobs"),
+    "flux": ("pilotage.schedulers.flux_jobs", "FluxJobs"),
 }
 NAMES: tuple[str, ...] = tuple(_HOMES)
 
@@ -26,4 +33,11 @@ def scheduler(name: str) -> Scheduler:
         raise UsageError(f"unknown scheduler {name!r}", hint=near or f"known: {', '.join(NAMES)}")
     module, attribute = _HOMES[name]
     found: Scheduler = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def batch(name: str) -> Batch:
+    """Return the commands of the scheduler ``name`` for jobs; raises KeyError for one without batch jobs."""
+    module, attribute = _JOBS[name]
+    found: Batch = getattr(importlib.import_module(module), attribute)()
     return found
