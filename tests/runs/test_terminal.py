@@ -56,8 +56,8 @@ def test_pdb_works(terminal):
 
 def test_ctrl_c_is_a_keyboard_interrupt_in_the_script(terminal):
     t = terminal(
-        "import time\nprint('ready', flush=True)\n"
-        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('caught')\n"
+        "import time\n"
+        "try:\n    print('ready', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    print('caught')\n"
     )
     t.wait_for("ready")
     t.type("\x03")
