@@ -188,6 +188,16 @@ def test_what_slurm_refuses_is_told(start, setting, reason):
     run.left_nothing()
 
 
+@pytest.mark.slow
+def test_a_block_that_reaches_its_walltime(start):
+    """It takes no new tasks before its end, and another block goes on."""
+    run = start("--set", "walltime=00:02:00", "--set", "max_blocks=1", count=80, seconds=3)
+    code, out, err = run.end(300)
+    assert (code, out.split()) == (0, [str(sum(range(80)))]), err
+    assert len(run.began()) == 80, "nothing ran twice: what had begun could end"
+    run.left_nothing()
+
+
 def test_a_driver_that_is_killed(start):
     run = start(count=200)
     wait_for(lambda: len(run.began()) >= 4, "tasks run")

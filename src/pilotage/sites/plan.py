@@ -199,8 +199,26 @@ def _htex(resolved: Resolved, site: BlockSite, label: str, machine: Machine) -> 
     arguments["address"] = machine.address
     keys["address"] = ("address",)
     arguments["provider"] = _provider(resolved, site)
+    if (walltime := getattr(site, "walltime", None)) and "drain_period" not in site.executor:
+        arguments["drain_period"] = drain_period(walltime)
     _pass_on(resolved, "executor", site.executor, arguments, keys)
     return Call(HTEX, arguments, keys)
+
+
+def drain_period(walltime: str) -> int | None:
+    """Return the seconds after which a block takes no new tasks, None where it is too short to be worth it.
+
+    A tenth of its walltime before its end, but half a minute at least and five minutes at most: what runs may end
+    then, and another block takes its place.
+
+    Parameters
+    ----------
+    walltime: HH:MM:SS.
+    """
+    hours, minutes, rest = map(int, walltime.split(":"))
+    seconds = hours * 3600 + minutes * 60 + rest
+    left = seconds - min(max(seconds // 10, 30), 300)
+    return left if left >= 60 else None
 
 
 def _threads(resolved: Resolved, label: str, machine: Machine) -> Call:
