@@ -154,6 +154,19 @@ def test_a_node_that_is_killed(start, slurm):
     run.ends_right()
 
 
+@pytest.mark.parametrize("seconds", [5, pytest.param(25, marks=pytest.mark.slow)])
+def test_a_node_that_is_cut_off_and_comes_back(start, slurm, seconds):
+    """For longer than Slurm waits, too: then it gives the node's job up, and another block does its work."""
+    run = start("--set", "exclusive=true", "--set", "init_blocks=2", count=60)
+    wait_for(lambda: run.on_node("node1") and run.on_node("node2"), "tasks on both nodes")
+    slurm.host("head").run(["ip", "link", "set", "port2", "down"])
+    try:
+        time.sleep(seconds)  # the fault itself takes its time
+    finally:
+        slurm.host("head").run(["ip", "link", "set", "port2", "up"])
+    run.ends_right()
+
+
 def test_a_controller_that_is_frozen_and_goes_on(start, slurm):
     run = start(seconds=0.3)
     wait_for(lambda: len(run.began()) >= 2, "tasks run")
