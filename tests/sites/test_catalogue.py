@@ -10,7 +10,7 @@ from pilotage.sites.catalogue import BUILT_IN, Catalogue
 
 NAMES = [
     *("aurora", "flux", "gridengine", "kind", "kubernetes", "laptop"),
-    *("pbspro", "polaris", "slurm", "ssh-pool", "threads"),
+    *("pbspro", "polaris", "slurm", "slurm-lab", "ssh-pool", "threads"),
 ]
 
 
