@@ -26,7 +26,8 @@ COMPLETE = {
         "gpus_per_node": 4,
         "gres": "gpu:a100:4",
         "exclusive": True,
-        "scheduler_options": "#SBATCH --reservation=tutorial",
+        "reservation": "tutorial",
+        "scheduler_options": "#SBATCH --mail-type=END",
     },
     "pbspro": {
         "queue": "debug",

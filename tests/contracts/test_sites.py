@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pilotage.assembly.calls import make
 from pilotage.assembly.configs import config
 from pilotage.assembly.export import export
 from pilotage.assembly.rendering import render
@@ -37,10 +38,11 @@ gres = "gpu:4"
 exclusive = false
 nodes_per_block = 2
 walltime = "12:00:00"
-scheduler_options = "#SBATCH --reservation=r"
+reservation = "r"
+scheduler_options = "#SBATCH --mail-type=END"
 worker_init = "module load x"
 available_accelerators = ["0,1", "2,3"]
-launcher = { class = "SrunLauncher", overrides = "--mpi=none" }
+launcher = { class = "srun", overrides = "--gpus-per-node=4" }
 provider = { cmd_timeout = 30 }
 executor = { heartbeat_period = 15, worker_port_range = [50000, 51000] }
 config = { retries = 2 }""",
@@ -51,7 +53,7 @@ select_options = "ngpus=4"
 nodes_per_block = 2
 walltime = "01:00:00"
 scheduler_options = "#PBS -l filesystems=home"
-launcher = { class = "MpiExecLauncher", overrides = "--ppn 1" }""",
+launcher = { class = "mpich", overrides = "-v" }""",
     "gridengine": 'queue = "all.q"\nwalltime = "01:00:00"\nscheduler_options = "#$ -pe mpi 4"',
     "flux": 'queue = "q"\nbank = "b"\ncores_per_node = 8\ngpus_per_node = 1\nnodes_per_block = 2',
     "kubernetes": """image = "registry/image:1"
@@ -71,7 +73,8 @@ user_id = "1000"
 
 OF_THE_ENGINE = {
     *("self", "serializer", "script_path", "worker_cwd", "driver"),
-    *("coalesce", "rerun_lost", "apps", "relax_collector"),
+    *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place"),
+    *("mpi_program", "mpi_options"),
 }
 """Arguments that Parsl's executor does not have."""
 
@@ -114,6 +117,8 @@ def arguments_of(thing):
         if name in OF_THE_ENGINE or not hasattr(thing, name):
             continue
         value = getattr(thing, name)
+        if hasattr(value, "parsls"):  # one of our launchers, of which the exported config has Parsl's nearest
+            value = make(value.parsls("pbspro", thing.nodes_per_block), None)
         if type(value).__module__.startswith(("parsl.providers", "parsl.launchers", "pilotage.providers")):
             value = (type(value).__name__, arguments_of(value))
         elif type(value).__module__.startswith("parsl.") or callable(value):
@@ -134,7 +139,7 @@ class TestEverySite:
 
     def test_it_validates_against_parsls_signatures(self, resolved):
         note = check_arguments(resolved)
-        assert (note is None) == (resolved.site.scheduler not in ("flux", "ssh"))
+        assert (note is None) == (resolved.site.scheduler != "ssh")
 
     def test_it_comes_back_from_its_own_toml(self, resolved):
         text = resolved_toml(resolved)
@@ -174,7 +179,10 @@ class TestEverySite:
         monkeypatch.setattr(Catalogue, "load", lambda fallback=None: Catalogue([*path.layers, Layer.parse("t", text)]))
         ours = config(resolved.name)
         for mine, other in zip(ours.executors, theirs.executors, strict=True):
-            assert arguments_of(mine) == arguments_of(other)
+            given, exported = arguments_of(mine), arguments_of(other)
+            if resolved.site.values().get("mpi"):  # Parsl's MPIExecutor does not take a list for it
+                del given["interchange_launch_cmd"], exported["interchange_launch_cmd"]
+            assert given == exported
         for name in ("strategy", "strategy_period", "exit_mode", "usage_tracking", "retries", "max_idletime"):
             assert getattr(ours, name) == getattr(theirs, name)
         assert "pilotage" not in "".join(line for line in source.splitlines() if "import" in line)

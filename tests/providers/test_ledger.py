@@ -1,14 +1,19 @@
 """What becomes of jobs whatever the scheduler's commands say, or do not say."""
 
+import threading
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pilotage import events
+from pilotage import events, journal
 from pilotage.hosts.base import Completed
+from pilotage.providers import commands, turns, unanswered
 from pilotage.providers import ledger as module
+from pilotage.providers.commands import Commands
 from pilotage.providers.ledger import Ledger
-from pilotage.schedulers.batch import RefusedError, State, UnclearError
+from pilotage.schedulers.batch import RefusedError, State
 from pilotage.schedulers.slurm_jobs import SlurmJobs
 
 UNKNOWN = (1, "", "slurm_load_jobs error: Invalid job id specified")
@@ -114,7 +119,11 @@ def test_a_job_that_was_just_submitted_may_not_be_listed_yet(clock):
     ("history", "state", "words"),
     [
         ((0, "7|TIMEOUT|0:0|node1|None\n", ""), State.TIMEOUT, "TIMEOUT"),
-        ((0, "7|CANCELLED by 1000|0:15|node1|\n", ""), State.CANCELLED, "CANCELLED by 1000"),
+        (
+            (0, "7|CANCELLED by 987654|0:15|node1|\n", ""),
+            State.CANCELLED,
+            "cancelled by others, user 987654: CANCELLED by 987654",
+        ),
         ((0, "7|FAILED|3:0|node1|NonZeroExitCode\n", ""), State.FAILED, "FAILED (NonZeroExitCode)"),
         (NO_ACCOUNTING, State.LOST, "slurm does not know it any more; last: RUNNING"),
         ((127, "", "sacct: not found"), State.LOST, "slurm does not know it any more; last: RUNNING"),
@@ -147,7 +156,7 @@ def test_an_hour_without_an_answer_changes_nothing(clock, told, silence):
     ledger, machine = made(clock, squeue=[listed("RUNNING"), silence])
     ledger.submit("/s", "name")
     assert [one.state for one in look_for(ledger, clock, 3600)] == [State.RUNNING]
-    assert machine.count("squeue") < 80, "and it is asked seldom"
+    assert machine.count("squeue") < 100, "and it is asked seldom"
     assert [kind for kind, _ in told] == ["scheduler-silent"]
     machine.answers["squeue"] = [listed("RUNNING")]
     look_for(ledger, clock, 100)
@@ -160,7 +169,7 @@ def test_questions_become_fewer_while_nothing_changes(clock):
     look_for(ledger, clock, 10)
     soon = machine.count("squeue")
     look_for(ledger, clock, 600)
-    assert machine.count("squeue") - soon <= 70
+    assert machine.count("squeue") - soon <= 80
     machine.answers["squeue"] = [listed("RUNNING")]
     while ledger.look(["7"])[0].state is State.PENDING:
         clock.now += 0.5
@@ -184,6 +193,18 @@ def test_what_can_never_run_is_ended_and_told(clock, reason):
     seen = look_for(ledger, clock, 30)
     assert [(one.state, one.words) for one in seen] == [(State.FAILED, f"it can never run: PENDING ({reason})")]
     assert machine.count("scancel") == 1
+
+
+def test_what_can_never_run_and_is_not_cancelled_stays_a_job(clock, written):
+    """A limit may be changed, and then it runs: it is neither forgotten nor given up."""
+    answers = [DOWN, (0, "", "")]
+    ledger, machine = made(clock, squeue=listed("PENDING", "PartitionTimeLimit"), scancel=answers)
+    ledger.submit("/s", "name")
+    assert ledger.look(["7"])[0].state is State.PENDING
+    assert ids(written()) == ["7"]
+    assert look_for(ledger, clock, 30)[-1].state is State.FAILED
+    assert machine.count("scancel") == 2
+    assert written() == []
 
 
 def test_a_held_job_waits(clock):
@@ -210,19 +231,222 @@ def test_refusals_are_not_repeated_at_once(clock):
         with pytest.raises(RefusedError, match=r"not asked again for .* nope"):
             ledger.submit("/s", "name")
     assert machine.count("sbatch") == 3
-    clock.now += module.PAUSE + 1
+    clock.now += turns.PAUSE + 1
     machine.answers["sbatch"] = [(0, "7\n", "")]
     assert ledger.submit("/s", "name") == "7"
 
 
-def test_a_job_whose_submission_had_no_answer_is_found_and_cancelled(clock, told):
-    ledger, machine = made(clock, scancel=(0, "", ""), squeue=[(0, "", ""), (0, "8|other\n9|pilotage-x\n", "")])
-    machine.answers["sbatch"] = [LATE]
-    with pytest.raises(UnclearError):
-        ledger.submit("/s", "pilotage-x")
-    look_for(ledger, clock, 30)
+class Slurm(Machine):
+    """Has jobs of its own: what is submitted is listed, late where the answer is."""
+
+    def __init__(self, *submissions):
+        super().__init__(scancel=(0, "", ""))
+        self.submissions = list(submissions)  # an answer, and whether there is a job nonetheless
+        self.listed = {}
+        self.down = False
+        self.numbers = iter(range(7, 99))
+
+    def run(self, argv, *, timeout=30):
+        self.asked.append(tuple(argv))
+        code, out, err = self.answer(argv)
+        return Completed(tuple(argv), code, out, err)
+
+    def answer(self, argv):
+        if argv[0] == "sbatch":
+            answer, exists = self.submissions.pop(0)
+            if exists:
+                self.turn_up()
+            return answer or (0, f"{max(self.listed)}\n", "")
+        if self.down:
+            return DOWN
+        if argv[0] == "scancel":
+            for job in map(int, argv[1:]):
+                self.listed.pop(job)
+            return 0, "", ""
+        if any(word.startswith("--user=") for word in argv):
+            return 0, "".join(f"{job}|{name}\n" for job, name in self.listed.items()), ""
+        return 0, "".join(f"{job}|RUNNING|None|node1\n" for job in self.listed), ""
+
+    def turn_up(self, name="pilotage-x"):
+        self.listed[next(self.numbers)] = name
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """A journal; returns its open entries."""
+    found = journal.Journal(tmp_path / "journal.jsonl")
+    monkeypatch.setattr(journal, "current", found)
+    return found.open_entries
+
+
+def kept(clock, *submissions):
+    machine = Slurm(*submissions)
+    machine.turn_up("somebody else's")
+    return Ledger(SlurmJobs(), machine, clock=clock, sleep=clock.sleep), machine
+
+
+def ids(entries):
+    return [(entry.id or {}).get("job_id") for entry in entries]
+
+
+CUT_OFF = (1, "", "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation")
+
+
+def test_a_submission_that_sbatch_itself_has_given_up_may_be_a_job(clock, told, written):
+    """It waits for ten seconds, which is what a command has here; who is first is a matter of luck."""
+    ledger, machine = kept(clock, (CUT_OFF, True))
+    handle = ledger.submit("/s", "pilotage-x")
+    assert look_for(ledger, clock, 60, handle)[-1].state is State.RUNNING
+    assert machine.count("sbatch") == 1
+    assert ids(written()) == ["8"]
+
+
+def test_a_job_whose_submission_had_no_answer_is_taken_on(clock, told, written):
+    ledger, machine = kept(clock, (LATE, True))
+    handle = ledger.submit("/s", "pilotage-x")
+    assert ids(written()) == [None]
+    seen = look_for(ledger, clock, 60, handle)
+    assert [one.state for one in seen] == [State.PENDING, State.RUNNING]
+    assert "had no answer (no answer within 30 s)" in told[0][1]
+    assert machine.count("sbatch") == 1
+    assert machine.count("scancel") == 0
+    assert [kind for kind, _ in told] == ["submission-unanswered", "submission-found"]
+    assert ids(written()) == ["8"]
+    lists = machine.count("squeue")
+    assert ledger.cancel([handle]) == [True]
+    assert machine.listed == {7: "somebody else's"}
+    assert written() == []
+    look_for(ledger, clock, 60, handle)
+    assert machine.count("squeue") == lists, "nothing is looked for any more"
+
+
+def test_a_scheduler_that_is_silent_for_long_after_a_submission(clock, told):
+    """Nothing is submitted again as long as it does not answer: the job may be on its way."""
+    ledger, machine = kept(clock, (LATE, False))
+    machine.down = True
+    handle = ledger.submit("/s", "pilotage-x")
+    assert {one.state for one in look_for(ledger, clock, 3 * unanswered.GHOST, handle)} == {State.PENDING}
+    assert machine.count("sbatch") == 1
+    machine.down = False
+    look_for(ledger, clock, unanswered.ABSENT / 2, handle)
+    machine.turn_up()
+    assert look_for(ledger, clock, 60, handle)[-1].state is State.RUNNING
+    assert machine.count("sbatch") == 1
+
+
+def test_a_submission_that_was_lost_is_made_once_more(clock, told, written):
+    ledger, machine = kept(clock, (LATE, False), (None, True))
+    handle = ledger.submit("/s", "pilotage-x")
+    assert look_for(ledger, clock, 60, handle)[-1].state is State.RUNNING
+    assert [argv[-1] for argv in machine.asked if argv[0] == "sbatch"] == ["/s", "/s"]
+    assert [kind for kind, _ in told] == ["submission-unanswered", "submitted-again"]
+    assert ids(written()) == ["8"]
+    assert "unanswered" in written()[0].id, "the first may turn up still, when this process is no more too"
+
+
+@pytest.mark.parametrize("second", [(None, True), (LATE, True)])
+def test_of_two_that_turn_up_the_second_is_cancelled(clock, told, written, second):
+    ledger, machine = kept(clock, (LATE, False), second)
+    handle = ledger.submit("/s", "pilotage-x")
+    look_for(ledger, clock, 60, handle)
+    machine.turn_up()
+    assert look_for(ledger, clock, 60, handle)[-1].state is State.RUNNING
+    assert machine.listed == {7: "somebody else's", 8: "pilotage-x"}
     assert [argv for argv in machine.asked if argv[0] == "scancel"] == [("scancel", "9")]
-    assert [kind for kind, _ in told] == ["ghost-cancelled"]
+    assert [kind for kind, _ in told].count("ghost-cancelled") == 1
+    ledger.cancel([handle])
+    assert ids(written()) == ["8"], "a third cannot be, but nobody counts on it"
+
+
+def test_a_job_that_turns_up_when_nobody_wants_it_is_cancelled(clock, told, written):
+    ledger, machine = kept(clock, (LATE, False))
+    handle = ledger.submit("/s", "pilotage-x")
+    assert ledger.cancel([handle]) == [True]
+    assert ledger.look([handle])[0].state is State.CANCELLED
+    assert ids(written()) == [None], "it stays in the journal"
+    machine.turn_up()
+    look_for(ledger, clock, 60, handle)
+    assert machine.listed == {7: "somebody else's"}
+    assert machine.count("sbatch") == 1
+
+
+def test_two_submissions_without_an_answer_or_a_job(clock, told):
+    ledger, machine = kept(clock, (LATE, False), (LATE, False))
+    handle = ledger.submit("/s", "pilotage-x")
+    seen = look_for(ledger, clock, 100, handle)
+    assert seen[-1].state is State.FAILED
+    assert seen[-1].words == "two submissions had no answer, and there is no such job"
+    assert machine.count("sbatch") == 2
+
+
+def test_a_second_submission_that_is_refused(clock, told):
+    ledger, _ = kept(clock, (LATE, False), ((1, "", "sbatch: error: no more jobs"), False))
+    handle = ledger.submit("/s", "pilotage-x")
+    assert look_for(ledger, clock, 100, handle)[-1].words == "slurm refused it: sbatch: error: no more jobs"
+
+
+def test_the_journal_has_the_clusters_that_a_job_was_sent_to(clock, written):
+    machine = Machine(sbatch=(0, "7;b\n", ""), scancel=(0, "", ""))
+    ledger = Ledger(SlurmJobs("a,b"), machine, clock=clock, sleep=clock.sleep)
+    handle = ledger.submit("/s", "name")
+    (entry,) = written()
+    assert (entry.what["clusters"], entry.id["job_id"]) == ("a,b", "7;b")
+    assert ledger.cancel([handle]) == [True]
+    assert machine.asked[-1] == ("scancel", "--clusters=b", "7")
+
+
+def test_a_refusal_is_not_in_the_journal_any_more(clock, written):
+    ledger, _ = kept(clock, ((1, "", "no"), False))
+    with pytest.raises(RefusedError):
+        ledger.submit("/s", "pilotage-x")
+    assert written() == []
+
+
+def test_who_has_cancelled_a_job(clock, told):
+    ledger, _ = made(clock, squeue=[listed("RUNNING"), listed("CANCELLED")], sacct=(0, "7|CANCELLED by 0|0:0|a|\n", ""))
+    ledger.submit("/s", "name")
+    seen = look_for(ledger, clock, 20)
+    assert seen[-1].state is State.CANCELLED
+    assert seen[-1].words == "cancelled by others, root: CANCELLED by 0"
+
+
+def test_nobody_says_who_has_cancelled_a_job(clock):
+    ledger, _ = made(clock, squeue=[listed("RUNNING"), listed("CANCELLED")], sacct=NO_ACCOUNTING)
+    ledger.submit("/s", "name")
+    assert look_for(ledger, clock, 20)[-1].words == "cancelled by others: CANCELLED"
+
+
+def test_a_cancellation_of_ours_that_had_no_answer_is_ours(clock):
+    ledger, _ = made(clock, squeue=[listed("RUNNING"), listed("CANCELLED")], scancel=LATE, sacct=NO_ACCOUNTING)
+    ledger.submit("/s", "name")
+    ledger.look(["7"])
+    assert ledger.cancel(["7"]) == [False]
+    assert look_for(ledger, clock, 20)[-1].words == "cancelled by this run"
+
+
+def test_a_command_that_hangs_is_told_while_it_hangs(told, monkeypatch):
+    monkeypatch.setattr(commands, "SLOW", 0.01)
+    heard = threading.Event()
+    monkeypatch.setattr(events, "tell", lambda kind, *_: (told.append(kind), heard.set()))
+    host = SimpleNamespace(run=lambda argv, timeout: (heard.wait(20), Completed(argv, 0, "", ""))[1])
+    asked = Commands("slurm", host, 30)
+    asked.run(("squeue",))
+    assert told == ["scheduler-silent"]
+    assert asked.had_answer()
+    assert told == ["scheduler-silent", "scheduler-answers"]
+
+
+@pytest.mark.parametrize("silence", [DOWN, LATE])
+def test_that_nobody_answers_is_told_soon(clock, told, silence):
+    ledger, machine = made(clock, squeue=listed("RUNNING"))
+    ledger.submit("/s", "name")
+    look_for(ledger, clock, 200)
+    assert ledger.interval == module.LATEST
+    machine.answers["squeue"] = [silence]
+    began = clock.now
+    while not told:
+        look_for(ledger, clock, 0.5)
+    assert clock.now - began <= 15
 
 
 def test_cancelling(clock):

@@ -173,7 +173,7 @@ KILLED = {"failed": "100 : assumedly after job", "exit_status": "137            
     [
         ({}, State.COMPLETED, 0, "exit status 0"),
         ({"exit_status": "3                   "}, State.FAILED, 3, "exit status 3"),
-        (KILLED, State.FAILED, 137, "failed 100 : assumedly after job; exit status 137 (Killed)"),
+        (KILLED, State.FAILED, 137, "exit status 137 (Killed) (a job that was deleted looks the same)"),
         (KILLED | {"category": "-l h_rt=10"}, State.TIMEOUT, 137, "failed 100"),
         (KILLED | {"category": "-u ada -l h_rt=10,m=1"}, State.TIMEOUT, 137, "failed 100"),
         (KILLED | {"category": "-l h_rt=00:00:10"}, State.TIMEOUT, 137, "failed 100"),

@@ -52,7 +52,8 @@ CASES = {
                 "gpus_per_node": 4,
                 "gres": "gpu:a100:4,nvme:1",
                 "exclusive": True,
-                "scheduler_options": "#SBATCH --reservation=tutorial\n#SBATCH --mail-type=END",
+                "reservation": "maint#2",
+                "scheduler_options": "#SBATCH --mail-type=END",
             },
         ),
     ),
@@ -277,3 +278,18 @@ def test_a_job_name_with_a_line_break_stays_one_where_no_directive_holds_it(name
 def test_refused(name, changes, says):
     with pytest.raises(SiteValueError, match=re.escape(says)):
         scheduler(name).render(block(**changes))
+
+
+@pytest.mark.parametrize(
+    ("options", "checked"),
+    [
+        ("", True),
+        ("#$ -pe mpi 4", True),
+        ("#$ -l mem_free=4G", False),
+        ("#$ -pe mpi 4 -l gpu=1", False),
+        ("#$ -w n", False),
+    ],
+)
+def test_grid_engine_refuses_what_it_can_never_run_unless_load_values_may_be_asked_for(options, checked):
+    text = scheduler("gridengine").render(block(settings={"scheduler_options": options}))
+    assert ("#$ -w e\n" in text) is checked

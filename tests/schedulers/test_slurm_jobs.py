@@ -3,17 +3,17 @@
 import pytest
 
 from pilotage.hosts.base import Completed
-from pilotage.schedulers.batch import RefusedError, State, UnclearError
+from pilotage.schedulers.batch import RefusedError, State, UnclearError, together
 from pilotage.schedulers.slurm_jobs import SlurmJobs
 
 SLURM = SlurmJobs()
 
 
-def answer(out="", err="", code=0):
-    return Completed(("x",), code, out, err)
+def answer(out="", err="", code=0, argv=("x",)):
+    return Completed(tuple(argv), code, out, err)
 
 
-@pytest.mark.parametrize(("text", "number"), [("11\n", "11"), ("11;cluster-a\n", "11"), ("warning: x\n12\n", "12")])
+@pytest.mark.parametrize(("text", "number"), [("11\n", "11"), ("11;a\n", "11;a"), ("warning: x\n12\n", "12")])
 def test_the_id_of_a_submission(text, number):
     assert SLURM.parse_submit(answer(text)) == number
 
@@ -23,6 +23,14 @@ def test_the_id_of_a_submission(text, number):
     [
         (answer(err="sbatch: error: invalid partition specified: nope\n", code=1), RefusedError, "nope"),
         (answer(err="no answer within 30 s", code=124), UnclearError, "no answer"),
+        *(
+            (answer(err=f"sbatch: error: Batch job submission failed: {words}\n", code=1), UnclearError, words[:20])
+            for words in (
+                "Socket timed out on send/recv operation",
+                "Zero Bytes were transmitted or received",
+                "Unable to contact slurm controller (receive failure)",
+            )
+        ),
         (answer("hello\n"), UnclearError, "hello"),
         (answer(code=1), RefusedError, "exit code 1"),
     ],
@@ -79,6 +87,44 @@ def test_clusters_are_named_in_every_question():
     commands = [*there.status_commands(["1"]), *there.history_commands(["1"]), there.cancel_command(["1"])]
     commands += [there.list_command("me"), there.detail_command("1")]
     assert all("--clusters=a,b" in command for command in commands)
+
+
+def test_each_cluster_is_asked_for_its_own_jobs():
+    """Each counts for itself: there are two jobs 7, and somebody else's may be the other."""
+    there = SlurmJobs("a,b")
+    assert there.parse_submit(answer("7;b\n")) == "7;b"
+    ids = ["7;b", "8;a", "9;b"]
+    for commands in (there.status_commands(ids), there.history_commands(ids)):
+        assert [(c[1], c[-2]) for c in commands] == [("--clusters=b", "--jobs=7,9"), ("--clusters=a", "--jobs=8")]
+    assert [there.cancel_command(some) for some in together(ids)] == [
+        ("scancel", "--clusters=b", "7", "9"),
+        ("scancel", "--clusters=a", "8"),
+    ]
+    assert there.detail_command("8;a")[1] == "--clusters=a"
+    answers = [
+        answer(f"{job}|RUNNING|None|n1\n", argv=["squeue", f"--clusters={name}", "--noheader"])
+        for job, name in (("7", "b"), ("8", "a"))
+    ]
+    assert set(there.parse_status(answers)) == {"7;b", "8;a"}
+    assert "--noheader" not in there.list_command("me"), "nothing would say whose jobs follow"
+    told = "CLUSTER: a\nJOBID|NAME\n7|theirs\n\nCLUSTER: b\nJOBID|NAME\n7|ours\n"
+    assert there.parse_list(answer(told, argv=there.list_command("me"))) == {"7;a": "theirs", "7;b": "ours"}
+    told = answer("7|ours\n", argv=SlurmJobs("a").list_command("me"))
+    assert SlurmJobs("a").parse_list(told) == {"7;a": "ours"}
+    history = answer("7|FAILED|3:0|n1|None\n", argv=there.history_commands(["7;b"])[0])
+    assert there.parse_history([history])["7;b"].exit_code == 3
+
+
+def test_one_cluster_is_known_though_sbatch_does_not_say_it():
+    assert SlurmJobs("a").parse_submit(answer("7\n")) == "7;a"
+    assert SlurmJobs("a,b").parse_submit(answer("7\n")) == "7"
+
+
+def test_of_several_jobs_one_that_is_gone_says_nothing_of_the_others():
+    gone = "scancel: error: Kill job error on job id 7: Invalid job id specified\n"
+    assert SLURM.is_gone(answer(err=gone, code=1))
+    assert not SLURM.is_gone(answer(err=gone + "scancel: error: Kill job error on job id 8: Access denied\n", code=1))
+    assert not SLURM.is_gone(answer(err=gone + "no answer within 30 s", code=124))
 
 
 def test_names():

@@ -9,8 +9,8 @@ from pilotage.sites import overrides
 from pilotage.sites.catalogue import BUILT_IN, Catalogue
 
 NAMES = [
-    *("aurora", "flux", "gridengine", "kind", "kubernetes", "laptop"),
-    *("pbspro", "polaris", "slurm", "slurm-lab", "ssh-pool", "threads"),
+    *("aurora", "flux", "gridengine", "gridengine-lab", "kind", "kubernetes", "laptop", "laptop-mpi"),
+    *("pbspro", "polaris", "slurm", "slurm-lab", "slurm-lab-mpi", "ssh-pool", "threads"),
 ]
 
 
@@ -32,7 +32,7 @@ def test_precedence_and_origin_of_each_value(project, private_home, user_file):
     resolved = resolve("polaris", "max_blocks=7")
     site = resolved.site
     assert (site.queue, site.account, site.walltime, site.max_blocks) == ("centre", "user", "00:30:00", 7)
-    assert site.launcher["class"] == "MpiExecLauncher", "tables merge"
+    assert site.launcher["class"] == "pals", "tables merge"
     assert str(resolved.origin("queue")) == f"{centre}:2"
     assert str(resolved.origin("account")) == f"{user}:2"
     assert str(resolved.origin("walltime")) == f"{own}:2"
@@ -44,18 +44,15 @@ def test_precedence_and_origin_of_each_value(project, private_home, user_file):
 
 def test_polaris_and_aurora_carry_the_machines_values(project):
     polaris, aurora = resolve("polaris").site, resolve("aurora").site
-    assert polaris.cpu_affinity == "list:24-31,56-63:16-23,48-55:8-15,40-47:0-7,32-39"
+    assert (polaris.pool.accelerators, polaris.pool.machine, polaris.pool.cpu_affinity) == (4, "polaris", "nearest")
     assert (polaris.cpus_per_node, polaris.select_options, polaris.interface) == (64, "ngpus=4", "bond0")
     assert (polaris.max_workers_per_node, polaris.prefetch_capacity) == (4, 0)
-    assert polaris.launcher == {
-        "class": "MpiExecLauncher",
-        "bind_cmd": "--cpu-bind",
-        "overrides": "--ppn 1 --env TMPDIR=/tmp",
-    }
+    assert polaris.launcher == {"class": "pals", "overrides": "--env TMPDIR=/tmp"}
+    assert aurora.launcher == {"class": "pals"}
     assert aurora.cpus_per_node == 208
-    assert aurora.available_accelerators[0] == "0.0"
-    assert aurora.available_accelerators[-1] == "5.1"
-    assert len(aurora.available_accelerators) == 12
+    assert aurora.pool.accelerators[0] == "0.0"
+    assert aurora.pool.accelerators[-1] == "5.1"
+    assert len(aurora.pool.accelerators) == 12
 
 
 def test_a_project_is_found_from_a_folder_below_it(project, monkeypatch):
@@ -146,7 +143,12 @@ BAD = [
     ('[site.x]\nextends = "slurm"\npartition = "a\\nb"\n', "x", SiteValueError, [":3", "one line"]),
     ('[site.x]\nextends = "laptop"\nkind = "processes"\nmax_threads = 3\n', "x", SiteValueError, ["max_threads"]),
     ('[site.x]\nextends = "threads"\nmax_blocks = 3\n', "x", SiteValueError, ["max_blocks", "no blocks"]),
-    ('[site.x]\nextends = "polaris"\nmax_workers_per_node = 3\n', "x", SiteValueError, ["4 core lists for 3 workers"]),
+    (
+        '[site.x]\nextends = "polaris"\nmax_workers_per_node = 3\nworkers.cpu_affinity = "list:0:1:2:3"\n',
+        "x",
+        SiteValueError,
+        ["4 core lists for 3 workers"],
+    ),
     ('[site.x]\nextends = "gridengine"\nlauncher = {debug = true}\n', "x", SiteValueError, [":3", "class"]),
     ('[site.x]\nscheduler = "parsl"\nprovider = {}\n', "x", SiteValueError, [":3", "class"]),
     ('[site.x]\nscheduler = "ssh"\nhosts = []\n', "x", SiteValueError, [":3", "x.hosts", "at least 1"]),

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilotage.sites.plan import drain_period
+from pilotage.sites.catalogue import Catalogue, Layer
+from pilotage.sites.plan import Machine, drain_period, plan, provider_settings
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,14 @@ def test_there_is_time_before_and_after(hours, minutes, rest):
     total = hours * 3600 + minutes * 60 + rest
     found = drain_period(f"{hours:02}:{minutes:02}:{rest:02}")
     assert found is None or (found >= 60 and 30 <= total - found <= 300)
+
+
+def test_a_reservation_is_a_line_for_parsls_provider_and_a_setting_for_our_script():
+    text = '[site.x]\nextends = "slurm"\nreservation = "a\\"b"\nscheduler_options = "#SBATCH --mail-type=END\\n"\n'
+    resolved = Catalogue([*Catalogue.load().layers, Layer.parse("t", text)]).resolve("x")
+    provider = plan(resolved, "x", Machine("python", 2, "127.0.0.1")).provider
+    lines = ["#SBATCH --mail-type=END", '#SBATCH --reservation="a\\"b"']
+    assert provider.arguments["scheduler_options"].splitlines() == lines
+    assert "reservation" not in provider.arguments
+    settings = provider_settings(resolved.site)
+    assert (settings["reservation"], settings["scheduler_options"].splitlines()) == ('a"b', lines[:1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,12 @@ from pilotage import journal
 from pilotage.hosts.local import LocalHost
 from pilotage.providers.ledger import Ledger
 from pilotage.schedulers import batch
-from pilotage.schedulers.batch import Batch, Observed, RefusedError, State, UnclearError
+from pilotage.schedulers.batch import Batch, Observed, RefusedError, State
 
 STATES = {
     State.PENDING: JobState.PENDING,
-    State.HELD: JobState.HELD,
+    # Parsl's strategy does not count a block that is HELD, and would ask for another one each time.
+    State.HELD: JobState.PENDING,
     State.RUNNING: JobState.RUNNING,
     State.COMPLETED: JobState.COMPLETED,
     State.FAILED: JobState.FAILED,
@@ -26,10 +28,17 @@ STATES = {
     State.CANCELLED: JobState.CANCELLED,
     State.LOST: JobState.MISSING,
 }
+_MAKING = threading.Lock()
+
+
+class BlockStatus(JobStatus):
+    """Parsl's status of a block; ``held`` is what Parsl is not told: that it waits for somebody to release it."""
+
+    held = False
 
 
 class LedgerJobs:
-    """Mixin for Parsl's ClusterProvider: its jobs are in the journal before they are submitted, and in a ledger."""
+    """Mixin for Parsl's ClusterProvider: its jobs are in a ledger, and by that in the journal."""
 
     scheduler_name: ClassVar[str]
     script_dir: str | None
@@ -46,14 +55,15 @@ class LedgerJobs:
     @property
     def ledger(self) -> Ledger:
         """What became of the jobs."""
-        if self._ledger is None:
-            self._ledger = Ledger(self.batch(), LocalHost(), timeout=max(self.cmd_timeout, 10))
-        return self._ledger
+        with _MAKING:  # blocks are started on one thread, and looked at on another
+            if self._ledger is None:
+                self._ledger = Ledger(self.batch(), LocalHost(), timeout=max(self.cmd_timeout, 10))
+            return self._ledger
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
-        """Submit a block and return the job's id; raises SubmitException with the scheduler's words.
+        """Submit a block and return the job's handle; raises SubmitException with the scheduler's words.
 
-        The job's name begins with the run's id, by which it is found without an id.
+        The job's name begins with the run's id, by which it is found without an id of its own.
         """
         name = f"{journal.job_name(job_name)}.{time.time():.6f}"
         script = (Path(self.script_dir or ".") / name).absolute()
@@ -67,18 +77,13 @@ class LedgerJobs:
             "job_stderr_path": err,
         }
         self._write_submit_script("", str(script), name, configs)
-        key = journal.intend("batch_job", scheduler=self.scheduler_name, name=name)
         try:
-            job_id = self.ledger.submit(str(script), name)
+            handle = self.ledger.submit(str(script), name)
         except RefusedError as error:
-            journal.ended(key, "refused")
             raise SubmitException(name, f"{self.scheduler_name} refused it: {error}") from error
-        except UnclearError as error:
-            raise SubmitException(name, f"{self.scheduler_name} gave no answer: {error}") from error
-        journal.identify(key, job_id=job_id)
-        status = JobStatus(JobState.PENDING, stdout_path=out, stderr_path=err)
-        self.resources[job_id] = {"job_id": job_id, "status": status, "journal_key": key}
-        return job_id
+        status = BlockStatus(JobState.PENDING, stdout_path=out, stderr_path=err)
+        self.resources[handle] = {"job_id": handle, "status": status}
+        return handle
 
     def status(self, job_ids: Sequence[object]) -> list[JobStatus]:
         """Return the states of jobs, with the scheduler's words."""
@@ -100,9 +105,8 @@ class LedgerJobs:
         resource = self.resources[job]
         before: JobStatus = resource["status"]
         paths = {"stdout_path": before.stdout_path, "stderr_path": before.stderr_path}
-        status = JobStatus(STATES[observed.state], observed.words, observed.exit_code, **paths)
-        if status.terminal and not before.terminal and observed.state is not State.LOST:
-            journal.ended(resource["journal_key"], observed.words)
+        status = BlockStatus(STATES[observed.state], observed.words, observed.exit_code, **paths)
+        status.held = observed.state is State.HELD
         resource["status"] = status
         return status
 

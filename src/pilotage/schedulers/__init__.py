@@ -36,8 +36,11 @@ def scheduler(name: str) -> Scheduler:
     return found
 
 
-def batch(name: str) -> Batch:
-    """Return the commands of the scheduler ``name`` for jobs; raises KeyError for one without batch jobs."""
+def batch(name: str, **place: str) -> Batch:
+    """Return the commands of the scheduler ``name`` for jobs; raises KeyError for one without batch jobs.
+
+    ``place`` is that of `Batch`: for Slurm, the ``clusters`` that jobs are sent to.
+    """
     module, attribute = _JOBS[name]
-    found: Batch = getattr(importlib.import_module(module), attribute)()
+    found: Batch = getattr(importlib.import_module(module), attribute)(**place)
     return found

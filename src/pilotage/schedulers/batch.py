@@ -6,11 +6,16 @@ Nothing here decides what becomes of a job; `pilotage.providers.ledger` does.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pilotage.hosts.base import Completed
+
+BY_US, BY_OTHERS = "cancelled by this run", "cancelled by others"
+"""First words on a job that was cancelled."""
+NOT_KNOWN = "does not know it any more"
+"""What is said, after the scheduler's name, of a job that is LOST."""
 
 
 class State(enum.Enum):
@@ -37,7 +42,7 @@ class Observed:
 
     ``words`` are the scheduler's own, state and reason; ``exit_code`` is the batch script's, 128 + n for signal n;
     ``nodes`` are names or a list of names as the scheduler writes it; ``never`` says that a job that waits will wait
-    for ever, as far as the scheduler knows.
+    for ever, as far as the scheduler knows; ``by`` is who has cancelled it, a name or a user's number.
     """
 
     state: State
@@ -45,6 +50,7 @@ class Observed:
     exit_code: int | None = None
     nodes: str = ""
     never: bool = False
+    by: str = ""
 
 
 class RefusedError(Exception):
@@ -63,9 +69,13 @@ class NoHistoryError(UnclearError):
 
 
 class Batch(Protocol):
-    """A scheduler of batch jobs, by its commands."""
+    """A scheduler of batch jobs, by its commands.
+
+    ``place`` is what else `pilotage.schedulers.batch` must know to find the jobs again, and goes into the journal.
+    """
 
     name: str
+    place: Mapping[str, str]
 
     def submit_command(self, script: str) -> tuple[str, ...]:
         """Return what submits the batch script at the path ``script``."""
@@ -89,7 +99,7 @@ class Batch(Protocol):
         """Return what the answers say by job id, of jobs that have ended; raises UnclearError, NoHistoryError."""
 
     def cancel_command(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """Return what cancels jobs."""
+        """Return what cancels jobs, which are `together`."""
 
     def is_gone(self, answer: Completed) -> bool:
         """Return whether a refusal to cancel means that there is no such job (any more)."""
@@ -99,6 +109,14 @@ class Batch(Protocol):
 
     def parse_list(self, answer: Completed) -> dict[str, str]:
         """Return the names of jobs by id; raises UnclearError."""
+
+
+def together(ids: Sequence[str]) -> list[list[str]]:
+    """Return ids in groups that one command can name: after a semicolon stands whose they are, where that matters."""
+    groups: dict[str, list[str]] = {}
+    for job in ids:
+        groups.setdefault(job.partition(";")[2], []).append(job)
+    return list(groups.values())
 
 
 def refusal(answer: Completed) -> Exception:

@@ -38,6 +38,7 @@ class FluxJobs:
     """
 
     name = "flux"
+    place: Mapping[str, str] = {}
 
     def submit_command(self, script: str) -> tuple[str, ...]:
         """Return the submission; all that is asked for is in the script."""

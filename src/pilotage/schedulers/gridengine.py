@@ -22,10 +22,15 @@ class GridEngine(WithoutAccounts):
 
         A block of several nodes needs a parallel environment, whose name and shape are the site's own: the
         ``scheduler_options`` ask for it (``#$ -pe NAME SLOTS``).
+
+        A job that no queue can ever run is to be refused, or it would wait for ever without a word. Where resources
+        are asked for in ``scheduler_options`` it is not: such may be load values, which the check does not know.
         """
+        options = str(given(block.settings, "scheduler_options") or "")
         return render(
             "gridengine.sh.j2",
             block,
+            checked=not re.search(r"^#\$(?:.*\s)?-(?:l|w)\s", options, re.MULTILINE),
             queue=given(block.settings, "queue"),
             value=directive_value,
             path=directive_path,

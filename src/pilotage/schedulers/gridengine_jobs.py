@@ -17,7 +17,7 @@ RAN = frozenset({0, 12, 13, 14, 15, 17, 24, 25, 30, 37, 100})
 """Values of ``failed`` with which the script has run and its exit status is its own (`man sge_status`)."""
 AGAIN = frozenset({24, 25})
 """Values of ``failed`` of a record after which the job is started again."""
-LIMIT = 37
+LIMIT, KILLED = 37, 100
 CUT_OFF = ("failed receiving gdi", "message receive timeout")
 """What qsub says when it lost the qmaster in the middle: there may be a job."""
 
@@ -26,6 +26,7 @@ class GridEngineJobs:
     """Grid Engine by qsub, qstat, qacct and qdel."""
 
     name = "gridengine"
+    place: Mapping[str, str] = {}
 
     def submit_command(self, script: str) -> tuple[str, ...]:
         """Return the submission, which prints the id alone."""
@@ -170,6 +171,8 @@ def _ended(record: Mapping[str, str]) -> Observed | None:
         return Observed(State.TIMEOUT, words, code, nodes)
     if problem == 0 and status == 0:
         return Observed(State.COMPLETED, words, 0, nodes)
+    if problem == KILLED and code == 128 + 9:
+        words += " (a job that was deleted looks the same)"
     return Observed(State.FAILED, words, code, nodes)
 
 

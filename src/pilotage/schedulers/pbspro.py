@@ -55,8 +55,8 @@ class PBSPro(WithoutAccounts):
         destinations' limits.
         """
         answers = [*outputs, "", "", ""]
-        queues, nodes = _tables(answers[0], "Queue"), _tables(answers[1], "nodes")
-        defaults = {str(server.get("default_queue")) for server in _tables(answers[2], "Server").values()}
+        queues, nodes = tables(answers[0], "Queue"), tables(answers[1], "nodes")
+        defaults = {str(server.get("default_queue")) for server in tables(answers[2], "Server").values()}
         return [
             _queue(name, queue, queues, list(nodes.values()), name in defaults)
             for name, queue in queues.items()
@@ -95,9 +95,9 @@ def _queue(
 ) -> Queue:
     names = [destination.strip() for destination in str(queue.get("route_destinations", "")).split(",")]
     targets = {target: queues[target] for target in names if target in queues} or {name: queue}
-    sizes = [_inner(node, "resources_available") for node in _nodes_of(targets, nodes)]
-    limits = [_inner(target, "resources_max") for target in targets.values()]
-    own = _inner(queue, "resources_max")
+    sizes = [subtable(node, "resources_available") for node in _nodes_of(targets, nodes)]
+    limits = [subtable(target, "resources_max") for target in targets.values()]
+    own = subtable(queue, "resources_max")
     longest = _duration(own.get("walltime")) or _widest([_duration(limit.get("walltime")) for limit in limits])
     most = whole_number(own.get("nodect")) or _widest([whole_number(limit.get("nodect")) for limit in limits])
     gpus = [whole_number(size.get("ngpus")) or 0 for size in sizes]
@@ -108,28 +108,30 @@ def _queue(
         max_walltime=clock(longest) if longest else None,
         max_nodes=most or len(sizes) or None,
         cores_per_node=_least(whole_number(size.get("ncpus")) for size in sizes),
-        memory_per_node=_least(_gigabytes(size.get("mem")) for size in sizes),
+        memory_per_node=_least(gigabytes(size.get("mem")) for size in sizes),
         gpus_per_node=min(gpus, default=0) or None,
     )
 
 
 def _nodes_of(targets: Mapping[str, object], nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Return the nodes that jobs of these queues may get: their own where they have some, else those of nobody."""
-    real = [node for node in nodes if whole_number(_inner(node, "resources_available").get("ncpus"))]
+    real = [node for node in nodes if whole_number(subtable(node, "resources_available").get("ncpus"))]
     own = [node for node in real if str(node.get("queue")) in targets]
     return own or [node for node in real if "queue" not in node]
 
 
-def _tables(output: str, key: str) -> dict[str, Mapping[str, Any]]:
+def tables(output: str, key: str) -> dict[str, Mapping[str, Any]]:
+    """Return the tables under a key of PBS's JSON by their names, none where it is no such JSON."""
     try:
         found = json.loads(output)
     except (ValueError, RecursionError):
         return {}
-    inner = _inner(found, key) if isinstance(found, Mapping) else {}
-    return {name: table for name, table in inner.items() if isinstance(table, Mapping)}
+    named = subtable(found, key) if isinstance(found, Mapping) else {}
+    return {name: table for name, table in named.items() if isinstance(table, Mapping)}
 
 
-def _inner(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def subtable(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the table under a key, empty where there is none."""
     found = table.get(key)
     return found if isinstance(found, Mapping) else {}
 
@@ -156,7 +158,8 @@ def _duration(value: object) -> int | None:
     return hours * 3600 + minutes * 60 + rest
 
 
-def _gigabytes(value: object) -> int | None:
+def gigabytes(value: object) -> int | None:
+    """Return PBS's size (``24684084kb``) in GB, rounded down, or None."""
     found = re.fullmatch(r"(\d{1,18})([a-z]{1,2})", str(value).lower(), re.ASCII)
     if not found or found.group(2) not in SIZES:
         return None

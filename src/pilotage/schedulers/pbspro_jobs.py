@@ -45,6 +45,7 @@ class PBSProJobs:
     """PBS Pro and OpenPBS by qsub, qstat and qdel."""
 
     name = "pbspro"
+    place: Mapping[str, str] = {}
 
     def submit_command(self, script: str) -> tuple[str, ...]:
         """Return the submission; all that is asked for is in the script."""

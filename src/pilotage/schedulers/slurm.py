@@ -9,13 +9,14 @@ from pilotage.errors import SiteValueError
 from pilotage.schedulers.base import Block, Queue, clock, whole_number
 from pilotage.schedulers.rendering import given, given_count, one_line, render
 
-# Settings of Parsl's SlurmProvider and the options of sbatch that they become as they are.
+# Settings of a site and the options of sbatch that they become as they are.
 OPTIONS = {
     "partition": "partition",
     "account": "account",
     "qos": "qos",
     "constraint": "constraint",
     "clusters": "clusters",
+    "reservation": "reservation",
     "gpus_per_node": "gpus-per-node",
     "gres": "gres",
 }
@@ -133,7 +134,7 @@ def _partition(fields: list[str]) -> Queue:
         cores_per_node=_smallest(cores),
         # Slurm's G is 1024 of its M. A node whose memory nobody configured has 1 M.
         memory_per_node=megabytes // 1024 or None,
-        gpus_per_node=_gpus(gres),
+        gpus_per_node=gpus_in(gres),
     )
 
 
@@ -159,7 +160,8 @@ def _smallest(text: str) -> int | None:
     return whole_number(text.removesuffix("+"))  # "64+": nodes of several sizes, of which this is the smallest
 
 
-def _gpus(gres: str) -> int | None:
+def gpus_in(gres: str) -> int | None:
+    """Return the GPUs in a list of generic resources, None where it has none."""
     # gpu, gpu:4, gpu:a100:4(S:0-1), gpu:a100:2,gpu:v100:2, and others such as mps:100 that are no GPUs.
     plain = re.sub(r"\([^)]*\)", "", gres)
     total = 0

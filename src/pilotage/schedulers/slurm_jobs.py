@@ -1,12 +1,15 @@
-"""Slurm's jobs: states, reasons, and what it says of those it has forgotten."""
+"""Slurm's jobs: states, reasons, and what it says of those it has forgotten.
+
+Where a site sends jobs to several clusters, each of them counts its own: there the id of a job is ``7;name``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pilotage.hosts.base import Completed
-from pilotage.schedulers.batch import NoHistoryError, Observed, State, UnclearError, refusal
+from pilotage.schedulers.batch import NoHistoryError, Observed, State, UnclearError, refusal, together
 
 # Of `man squeue`, JOB STATE CODES; COMPLETING comes before what the job has ended as.
 STATES = {
@@ -29,6 +32,14 @@ NEVER = frozenset(
     }
 )
 """Reasons for which a job waits until somebody changes it or the partition."""
+ASKED, ASKED_LATER = "%i|%T|%r|%N", "JobIDRaw,State,ExitCode,NodeList,Reason"
+ALLOCATIONS = ("--allocations", "--noheader", "--parsable2")
+GONE = ("Invalid job id", "already completing or completed")
+CUT_OFF = (
+    *("Socket timed out", "Zero Bytes were transmitted", "Unexpected message received", "Message receive failure"),
+    *("(send failure)", "(receive failure)", "(shutdown failure)"),
+)
+"""What sbatch says when it lost the controller in the middle: there may be a job."""
 
 
 class SlurmJobs:
@@ -42,7 +53,8 @@ class SlurmJobs:
     name = "slurm"
 
     def __init__(self, clusters: str | None = None) -> None:
-        self._where = (f"--clusters={clusters}",) if clusters else ()
+        self._clusters = clusters or ""
+        self.place: Mapping[str, str] = {"clusters": clusters} if clusters else {}
 
     def submit_command(self, script: str) -> tuple[str, ...]:
         """Return the submission; the cluster is in the script."""
@@ -51,57 +63,55 @@ class SlurmJobs:
     def parse_submit(self, answer: Completed) -> str:
         """Return the job's id."""
         if not answer.ok:
+            if any(phrase in answer.stderr for phrase in CUT_OFF):
+                raise UnclearError(" ".join(answer.stderr.split()))
             raise refusal(answer)
-        found = re.search(r"^(\d+)(?:;\S+)?\s*$", answer.stdout, re.MULTILINE | re.ASCII)
+        found = re.search(r"^(\d+)(?:;(\S+))?\s*$", answer.stdout, re.MULTILINE | re.ASCII)
         if not found:
             raise UnclearError(f"sbatch said {answer.stdout.strip()!r}")
-        return found.group(1)
+        return _id(found.group(1), found.group(2) or self._clusters)
 
     def status_commands(self, ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Return one question, which knows jobs that ended a few minutes ago too."""
-        squeue = ("squeue", *self._where, "--noheader", "--states=all", f"--jobs={','.join(ids)}")
-        return ((*squeue, "--format=%i|%T|%r|%N"),)
+        """Return one question a cluster, which knows jobs that ended a few minutes ago too."""
+        return tuple(
+            (
+                "squeue",
+                *self._where(some),
+                "--noheader",
+                "--states=all",
+                f"--jobs={_numbers(some)}",
+                f"--format={ASKED}",
+            )
+            for some in together(ids)
+        )
 
     def parse_status(self, answers: Sequence[Completed]) -> dict[str, Observed]:
         """Return the jobs that squeue lists; it refuses where it knows none of them."""
-        (answer,) = answers
-        if not answer.ok:
-            if "Invalid job id specified" in answer.stderr:
-                return {}
-            raise UnclearError(" ".join(answer.stderr.split()) or f"squeue: exit code {answer.exit_code}")
         found = {}
-        for line in answer.stdout.splitlines():
-            parts = line.split("|")
-            if len(parts) == 4 and parts[0].isdecimal():  # with --clusters, a line says whose jobs follow
-                found[parts[0]] = _listed(*parts[1:])
+        for answer in answers:
+            if not answer.ok:
+                if "Invalid job id specified" in answer.stderr:
+                    continue
+                raise UnclearError(" ".join(answer.stderr.split()) or f"squeue: exit code {answer.exit_code}")
+            for job, rest in _rows(answer):
+                if rest.count("|") == 2:
+                    found[job] = _listed(*rest.split("|"))
         return found
 
     def history_commands(self, ids: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Return one question to the accounting."""
-        sacct = ("sacct", *self._where, "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(ids)}")
-        return ((*sacct, "--format=JobIDRaw,State,ExitCode,NodeList,Reason"),)
+        """Return one question a cluster to the accounting."""
+        return tuple(
+            ("sacct", *self._where(some), *ALLOCATIONS, f"--jobs={_numbers(some)}", f"--format={ASKED_LATER}")
+            for some in together(ids)
+        )
 
     def parse_history(self, answers: Sequence[Completed]) -> dict[str, Observed]:
         """Return the jobs that have ended; the database may be late with it, so that others are not told of."""
-        (answer,) = answers
-        if not answer.ok:
-            words = " ".join(f"{answer.stderr} {answer.stdout}".split()) or f"sacct: exit code {answer.exit_code}"
-            absent = answer.exit_code == 127 or "accounting storage is disabled" in words
-            raise NoHistoryError(words) if absent else UnclearError(words)
-        found = {}
-        for line in answer.stdout.splitlines():
-            parts = line.split("|")
-            if len(parts) != 5 or not parts[0].isdecimal():
-                continue
-            number, words, code, nodes, reason = parts
-            state = STATE_OF.get(words.split()[0] if words.split() else "")
-            if state is not None and state.final:
-                found[number] = Observed(state, _said(words, reason), _exit_code(code), _nodes(nodes))
-        return found
+        return {job: observed for answer in answers for job, observed in _history(answer).items()}
 
     def detail_command(self, job: str) -> tuple[str, ...]:
         """Return the question for all that is known of a job that squeue lists."""
-        return ("scontrol", *self._where, "--oneliner", "show", "job", job)
+        return ("scontrol", *self._where([job]), "--oneliner", "show", "job", _numbers([job]))
 
     def parse_detail(self, answer: Completed) -> int | None:
         """Return the batch script's exit code, None where it is not said."""
@@ -109,24 +119,67 @@ class SlurmJobs:
         return _exit_code(found.group(1)) if answer.ok and found else None
 
     def cancel_command(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """Return the cancellation."""
-        return ("scancel", *self._where, *ids)
+        """Return the cancellation, of jobs of one cluster."""
+        return ("scancel", *self._where(ids), *(job.partition(";")[0] for job in ids))
 
     def is_gone(self, answer: Completed) -> bool:
-        """Return whether scancel knows of no such job."""
-        words = answer.stderr + answer.stdout
-        return any(word in words for word in ("Invalid job id", "already completing or completed"))
+        """Return whether scancel had nothing to say but that it knows of no such jobs."""
+        lines = [line for line in (answer.stderr + "\n" + answer.stdout).splitlines() if line.strip()]
+        return bool(lines) and all(any(word in line for word in GONE) for line in lines)
 
     def list_command(self, user: str) -> tuple[str, ...]:
         """Return the question for names."""
-        return ("squeue", *self._where, "--noheader", f"--user={user}", "--format=%i|%j")
+        headings = () if "," in self._clusters else ("--noheader",)  # among them is whose jobs follow
+        return ("squeue", *self._where(), *headings, f"--user={user}", "--format=%i|%j")
 
     def parse_list(self, answer: Completed) -> dict[str, str]:
         """Return the names by id."""
         if not answer.ok:
             raise UnclearError(" ".join(answer.stderr.split()) or f"squeue: exit code {answer.exit_code}")
-        parts = [line.split("|", 1) for line in answer.stdout.splitlines()]
-        return {part[0]: part[1] for part in parts if len(part) == 2 and part[0].isdecimal()}
+        return dict(_rows(answer))
+
+    def _where(self, ids: Sequence[str] = ()) -> tuple[str, ...]:
+        """Return the option that names the cluster of jobs, all of one; without jobs, all clusters of the site."""
+        clusters = (ids[0].partition(";")[2] if ids else "") or self._clusters
+        return (f"--clusters={clusters}",) if clusters else ()
+
+
+def _id(number: str, cluster: str) -> str:
+    """Return a job's id, with its cluster where that is known and one."""
+    return f"{number};{cluster}" if cluster and "," not in cluster else number
+
+
+def _numbers(ids: Sequence[str]) -> str:
+    return ",".join(job.partition(";")[0] for job in ids)
+
+
+def _rows(answer: Completed) -> Iterator[tuple[str, str]]:
+    """Yield the id and the rest of each line ``7|rest``; the jobs of a cluster follow a line that names it."""
+    cluster = next((word.partition("=")[2] for word in answer.argv if word.startswith("--clusters=")), "")
+    for line in answer.stdout.splitlines():
+        number, bar, rest = line.partition("|")
+        if bar and number.isdecimal():
+            yield _id(number, cluster), rest
+        elif cluster and line.startswith("CLUSTER: "):
+            cluster = line.removeprefix("CLUSTER: ").strip()
+
+
+def _history(answer: Completed) -> dict[str, Observed]:
+    if not answer.ok:
+        words = " ".join(f"{answer.stderr} {answer.stdout}".split()) or f"sacct: exit code {answer.exit_code}"
+        absent = answer.exit_code == 127 or "accounting storage is disabled" in words
+        raise NoHistoryError(words) if absent else UnclearError(words)
+    found = {}
+    for job, rest in _rows(answer):
+        parts = rest.split("|")
+        if len(parts) != 4:
+            continue
+        words, code, nodes, reason = parts
+        state = STATE_OF.get(words.split()[0] if words.split() else "")
+        if state is not None and state.final:
+            by = words.partition(" by ")[2] if state is State.CANCELLED else ""
+            found[job] = Observed(state, _said(words, reason), _exit_code(code), _nodes(nodes), by=by)
+    return found
 
 
 def _listed(word: str, reason: str, nodes: str) -> Observed:

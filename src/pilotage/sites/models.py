@@ -14,10 +14,23 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
+
+from pilotage.errors import did_you_mean
+from pilotage.sites.machines import NEAREST
+
+LAUNCHERS = {
+    "srun": "Srun",
+    "openmpi": "OpenMPI",
+    "mpich": "MPICH",
+    "pals": "PALS",
+    "mpiexec": "Mpiexec",
+    "flux": "Flux",
+    "none": "Unlaunched",
+}
+"""Launchers of ours by the name that a site gives them, and their classes."""
 
 SCHEDULERS = ("local", "slurm", "pbspro", "gridengine", "flux", "kubernetes", "ssh", "parsl")
 
@@ -31,9 +44,13 @@ Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]*$")]
 
 
 class Model(BaseModel):
-    """Base of all tables in a site file."""
+    """Base of all tables in a site file.
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    A start uses one of them: validators are made with the first use, and the attributes' docstrings are read only for a
+    schema or a page (`sites.descriptions`). Both took a tenth of a second before every run.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class App(Model):
@@ -62,6 +79,94 @@ class Engine(Model):
     """``tail`` keeps warnings, and the newest lines of Parsl's log where something failed; ``full`` all of it."""
 
 
+AFFINITIES = ("none", "block", "alternating", "block-reverse")
+
+
+class Workers(Model):
+    """The workers of a node, and what each of them has to itself."""
+
+    max_workers_per_node: int | None = Field(default=None, ge=1)
+    """Workers on one node at most."""
+    cores_per_worker: float = Field(default=1.0, gt=0)
+    """Cores a worker has to itself."""
+    mem_per_worker: float | None = Field(default=None, gt=0)
+    """Memory a worker needs, in GB."""
+    accelerators: Annotated[int, Field(ge=0)] | Literal["auto"] | list[Line] = 0
+    """Accelerators of a node: their number, ``auto`` for as many as a job asks for, or their ids. A number counts those
+    that the scheduler gives to the job, whichever they are; ids are taken as they are.
+    """
+    gpus_per_worker: int = Field(default=1, ge=1)
+    """Accelerators that each worker has."""
+    workers_per_gpu: int = Field(default=1, ge=1)
+    """Workers that share an accelerator."""
+    cpu_affinity: Line = "none"
+    """As the site's; or ``nearest``, the cores nearest to a worker's accelerators, on a known ``machine``."""
+    machine: Line | None = None
+    """A machine whose nodes are known: polaris, aurora, frontier, lumi, perlmutter."""
+
+    @field_validator("cpu_affinity")
+    @classmethod
+    def _affinity(cls, value: str) -> str:
+        return check_affinity(value, "nearest")
+
+    @field_validator("machine")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in NEAREST:
+            near = did_you_mean(value, NEAREST)
+            known = f"known machines: {', '.join(sorted(NEAREST))}"
+            raise ValueError(f"no machine {value!r} is known; {f'{near} ' if near else ''}{known}")
+        return value
+
+    def check(self) -> None:
+        """Raise ValueError where values do not fit each other."""
+        given = self.accelerators
+        count = given if isinstance(given, int) else len(given) if isinstance(given, list) else None
+        if self.gpus_per_worker > 1 and self.workers_per_gpu > 1:
+            raise ValueError("gpus_per_worker and workers_per_gpu cannot both be more than 1")
+        if self.workers_per_gpu > 1 and isinstance(given, list):
+            raise ValueError("workers_per_gpu needs the number of accelerators, not their ids")
+        if count is not None and count % self.gpus_per_worker:
+            raise ValueError(f"{count} accelerators cannot be shared out with {self.gpus_per_worker} for each worker")
+        if self.cpu_affinity == "nearest":
+            if self.machine is None:
+                known = ", ".join(sorted(NEAREST))
+                raise ValueError(f'cpu_affinity = "nearest" needs a machine whose nodes are known: {known}')
+            if (count or 0) > len(NEAREST[self.machine]):
+                known = str(len(NEAREST[self.machine]))
+                raise ValueError(f"{self.machine} has {known} accelerators a node, and {count} are given")
+        self._check_affinity_list(count)
+
+    def _check_affinity_list(self, count: int | None) -> None:
+        # Parsl finds this out on the worker, where the message ends in a log that nobody reads.
+        if not self.cpu_affinity.startswith("list:"):
+            return
+        lists = self.cpu_affinity.count(":")
+        on_gpus = (count or 0) * self.workers_per_gpu // self.gpus_per_worker
+        workers = min(filter(None, (self.max_workers_per_node, on_gpus)), default=None)
+        if workers is not None and workers != lists:
+            raise ValueError(f"cpu_affinity has {lists} core lists for {workers} workers on a node")
+
+
+def check_affinity(value: str, *more: str) -> str:
+    """Return a ``cpu_affinity``; raises ValueError where it is none of Parsl's nor of ``more``."""
+    known = (*AFFINITIES, *more)
+    if value not in known and not value.startswith("list:"):
+        raise ValueError(f"expected {', '.join(known)} or list:CORES:CORES...")
+    return value
+
+
+class MPIPrograms(Model):
+    """MPI programs on the nodes of a block, for apps that say ``parsl_resource_specification``."""
+
+    launcher: Literal["srun", "mpiexec", "openmpi", "mpich", "pals", "aprun", "flux"] = "mpiexec"
+    """What starts the ranks; ``mpiexec`` takes whichever the nodes have (Open MPI's, MPICH's, Intel's or PALS)."""
+    max_workers_per_block: int | None = Field(default=None, ge=1)
+    """MPI programs at once in a block; one for each node when not given."""
+    options: Line = ""
+    """More options of every start, such as ``--mpi=pmi2``."""
+
+
 class Site(Model):
     """What every site has: one executor of Parsl and how it is reached."""
 
@@ -74,6 +179,9 @@ class Site(Model):
     """Anything for the constructor of ``parsl.Config``, such as ``retries``."""
 
     refuses_to_run: ClassVar[str | None] = None
+    """Why blocks of such a site cannot be run."""
+    needs_pilotage: ClassVar[str | None] = None
+    """Why Parsl alone cannot run them."""
 
     @property
     def uses_blocks(self) -> bool:
@@ -114,14 +222,19 @@ class BlockSite(Site):
     """Memory a worker needs, in GB."""
     cpu_affinity: Line = "none"
     """``none``, ``block``, ``alternating``, ``block-reverse`` or ``list:CORES:CORES...``, one list a worker."""
-    available_accelerators: int | list[Line] = 0
-    """Number or names of a node's accelerators; each worker is pinned to one."""
+    available_accelerators: Annotated[int, Field(ge=0)] | list[Line] = 0
+    """Number or ids of a node's accelerators; each worker is pinned to one. See ``workers`` for more."""
+    workers: Workers = Field(default_factory=Workers)
+    """The workers of a node in one table, with more that can be said of accelerators."""
     prefetch_capacity: int = Field(0, ge=0)
     """Tasks a manager may hold beyond those its workers run."""
     provider: dict[str, Any] = Field(default_factory=dict)
     """Anything else for the constructor of Parsl's provider."""
     launcher: dict[str, Any] = Field(default_factory=dict)
-    """``class``, a launcher of ``parsl.launchers``, and arguments for its constructor."""
+    """``class``, one of srun, openmpi, mpich, pals, mpiexec, flux, none or a launcher of ``parsl.launchers``, and
+    arguments for its constructor."""
+    mpi: MPIPrograms | None = None
+    """MPI programs: a block has one manager, on its first node, and ``launcher`` and ``workers`` mean nothing."""
     engine: Engine = Field(default_factory=Engine)
     """How calls travel to the workers."""
 
@@ -138,15 +251,18 @@ class BlockSite(Site):
     @field_validator("cpu_affinity")
     @classmethod
     def _affinity(cls, value: str) -> str:
-        if value not in ("none", "block", "alternating", "block-reverse") and not value.startswith("list:"):
-            raise ValueError("expected none, block, alternating, block-reverse or list:CORES:CORES...")
-        return value
+        return check_affinity(value)
 
     @field_validator("launcher")
     @classmethod
     def _class_named(cls, value: dict[str, Any]) -> dict[str, Any]:
         if value and not isinstance(value.get("class"), str):
-            raise ValueError('expected the key class, such as class = "SrunLauncher"')
+            raise ValueError('expected the key class, such as class = "srun"')
+        name = value.get("class", "none")
+        if name.islower() and "." not in name and name not in LAUNCHERS:  # Parsl's are in capitals
+            near = did_you_mean(name, LAUNCHERS)
+            known = f"one of {', '.join(LAUNCHERS)}, or a launcher of parsl.launchers"
+            raise ValueError(f"no launcher {name!r}: {near + ' ' if near else ''}{known}")
         return value
 
     @model_validator(mode="after")
@@ -155,18 +271,37 @@ class BlockSite(Site):
             raise ValueError(f"min_blocks ({self.min_blocks}) is more than max_blocks ({self.max_blocks})")
         if self.init_blocks > self.max_blocks:
             raise ValueError(f"init_blocks ({self.init_blocks}) is more than max_blocks ({self.max_blocks})")
-        self._check_affinity_list()
+        for name, inner in IN_WORKERS.items():
+            if name in self.model_fields_set and inner in self.workers.model_fields_set:
+                raise ValueError(f"{name} and workers.{inner} are the same thing, and both are given: leave one out")
+        self.pool.check()
         return self
 
-    def _check_affinity_list(self) -> None:
-        # Parsl finds this out on the worker, where the message ends in a log that nobody reads.
-        if not self.cpu_affinity.startswith("list:"):
-            return
-        lists = self.cpu_affinity.count(":")
-        devices = self.available_accelerators
-        workers = self.max_workers_per_node or (devices if isinstance(devices, int) else len(devices)) or None
-        if workers is not None and workers != lists:
-            raise ValueError(f"cpu_affinity has {lists} core lists for {workers} workers on a node")
+    @property
+    def pool(self) -> Workers:
+        """What holds for the workers of a node, whichever way it was given."""
+        given = {inner: getattr(self, name) for name, inner in IN_WORKERS.items() if name in self.model_fields_set}
+        return self.workers.model_copy(update=given)
+
+    def values(self) -> dict[str, Any]:
+        """Return all values that mean something for this site; one that can be in two places in the one it was in."""
+        values = super().values()
+        inner = self.workers.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+        values.pop("workers")
+        doubled = {name for name, other in IN_WORKERS.items() if other in inner}
+        return {name: value for name, value in values.items() if name not in doubled} | (
+            {"workers": inner} if inner else {}
+        )
+
+
+IN_WORKERS = {
+    "max_workers_per_node": "max_workers_per_node",
+    "cores_per_worker": "cores_per_worker",
+    "mem_per_worker": "mem_per_worker",
+    "cpu_affinity": "cpu_affinity",
+    "available_accelerators": "accelerators",
+}
+"""Keys of a site, by Parsl's names, that ``workers`` has too, and what they are called there."""
 
 
 class LocalSite(BlockSite):
@@ -188,7 +323,7 @@ class LocalSite(BlockSite):
     def values(self) -> dict[str, Any]:
         """Return the values in use: threads have none of those about blocks."""
         unused = set() if self.uses_blocks else set(BlockSite.model_fields) - set(Site.model_fields)
-        return self.model_dump(mode="json", exclude_none=True, exclude=unused)
+        return {name: value for name, value in super().values().items() if name not in unused}
 
     @model_validator(mode="after")
     def _threads_only(self) -> LocalSite:
@@ -219,6 +354,7 @@ class SlurmSite(BatchSite):
     qos: Line | None = None
     constraint: Line | None = None
     clusters: Line | None = None
+    reservation: Line | None = None
     cores_per_node: int | None = Field(None, ge=1)
     mem_per_node: int | None = Field(None, ge=1)
     """Memory asked for on each node, in GB."""
@@ -258,9 +394,7 @@ class FluxSite(BatchSite):
     exclusive: bool = True
     """Whether nodes are not shared with other jobs."""
 
-    refuses_to_run: ClassVar[str | None] = (
-        "Parsl has no provider whose blocks are Flux jobs, and pilotage's own is not there yet"
-    )
+    needs_pilotage: ClassVar[str | None] = "Parsl has no provider whose blocks are Flux jobs"
 
 
 class KubernetesSite(BlockSite):
@@ -318,11 +452,6 @@ class ParslSite(BlockSite):
         return value
 
 
-AnySite = Annotated[
-    LocalSite | SlurmSite | PBSProSite | GridEngineSite | FluxSite | KubernetesSite | SSHSite | ParslSite,
-    Field(discriminator="scheduler"),
-]
-
 MODELS: dict[str, type[Site]] = {
     "local": LocalSite,
     "slurm": SlurmSite,
@@ -333,5 +462,3 @@ MODELS: dict[str, type[Site]] = {
     "ssh": SSHSite,
     "parsl": ParslSite,
 }
-
-ADAPTER: TypeAdapter[Site] = TypeAdapter(AnySite)

@@ -13,17 +13,25 @@ from typing import Any
 from pilotage.errors import SiteValueError
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import (
+    IN_WORKERS,
+    LAUNCHERS,
     BlockSite,
+    FluxSite,
     GridEngineSite,
     KubernetesSite,
     LocalSite,
+    MPIPrograms,
     ParslSite,
     PBSProSite,
     SlurmSite,
 )
+from pilotage.sites.workers import pool
 
 HTEX = "parsl.executors.HighThroughputExecutor"
+MPI = "parsl.executors.MPIExecutor"
 THREADS = "parsl.executors.ThreadPoolExecutor"
+MPI_LAUNCHERS = {"srun": "srun", "aprun": "aprun", "mpiexec": "mpiexec", "mpich": "mpiexec"}
+"""Of a site's ``mpi.launcher``, what is Parsl's ``mpi_launcher``; the others are only ours."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,13 @@ class Machine:
     python: str
     cores: int
     address: str
+    gpus: int = 0
 
 
 SHARED = ("nodes_per_block", "init_blocks", "min_blocks", "max_blocks", "parallelism", "worker_init")
 BATCH = (*SHARED, "walltime", "scheduler_options")
+HEARTBEAT = 5
+"""Seconds between two heartbeats of a manager on another host: that nothing is heard of a node is told after twice."""
 PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
     LocalSite: ("parsl.providers.LocalProvider", SHARED),
     SlurmSite: (
@@ -97,6 +108,10 @@ PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
         (*BATCH, "queue", "account", "cpus_per_node", "select_options"),
     ),
     GridEngineSite: ("parsl.providers.GridEngineProvider", (*BATCH, "queue")),
+    FluxSite: (
+        "pilotage.providers.flux.FluxProvider",
+        (*BATCH, "queue", "bank", "cores_per_node", "gpus_per_node", "exclusive"),
+    ),
     KubernetesSite: (
         "parsl.providers.KubernetesProvider",
         (
@@ -118,17 +133,14 @@ PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-DEFAULT_LAUNCHERS: dict[type[BlockSite], str] = {LocalSite: "SimpleLauncher"}
+RENDERED_ONLY: dict[type[BlockSite], tuple[str, ...]] = {SlurmSite: ("reservation",)}
+"""Settings that Parsl's provider has no argument for, and our script a line; see `_in_parsls_words`."""
+DEFAULT_LAUNCHERS: dict[type[BlockSite], str] = {SlurmSite: "srun", FluxSite: "flux"}
+OUR_LAUNCHERS = "pilotage.providers.launchers"
 OURS_ALONE = {"executors", "run_dir"}
 """Arguments of ``parsl.Config`` that no site can give."""
-EXECUTOR_FIELDS = (
-    "max_workers_per_node",
-    "cores_per_worker",
-    "mem_per_worker",
-    "cpu_affinity",
-    "available_accelerators",
-    "prefetch_capacity",
-)
+WORKERS = ("max_workers_per_node", "cores_per_worker", "mem_per_worker", "cpu_affinity", "available_accelerators")
+"""Arguments of Parsl's executor that say what workers a node has."""
 
 
 def plan(resolved: Resolved, label: str, machine: Machine) -> Plan:
@@ -138,7 +150,7 @@ def plan(resolved: Resolved, label: str, machine: Machine) -> Plan:
     """
     site = resolved.site
     if isinstance(site, BlockSite) and site.uses_blocks:
-        executor = _htex(resolved, site, label, machine)
+        executor = (_mpi if site.mpi else _htex)(resolved, site, label, machine)
     else:
         executor = _threads(resolved, label, machine)
     # A fast strategy loop only sets how soon blocks are asked for: providers are polled at their own interval.
@@ -159,6 +171,7 @@ def plan(resolved: Resolved, label: str, machine: Machine) -> Plan:
 def provider_settings(site: BlockSite) -> dict[str, Any]:
     """Return the settings of the site's provider by Parsl's names, ``[site.X.provider]`` included."""
     settings = _known_settings(site)
+    settings.update({name: getattr(site, name) for name in RENDERED_ONLY.get(type(site), ())})
     settings.update({key: value for key, value in site.provider.items() if key != "class"})
     return settings
 
@@ -177,32 +190,78 @@ def _known_settings(site: BlockSite) -> dict[str, Any]:
     return settings
 
 
+def _in_parsls_words(site: BlockSite, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings for Parsl's provider: what it has no argument for is a line of ``scheduler_options``."""
+    if not isinstance(site, SlurmSite) or site.reservation is None:
+        return dict(settings)
+    quoted = site.reservation.replace("\\", "\\\\").replace('"', '\\"')
+    lines = [settings["scheduler_options"].strip("\n"), f'#SBATCH --reservation="{quoted}"']
+    return {**settings, "scheduler_options": "\n".join(line for line in lines if line)}
+
+
 def launcher(site: BlockSite) -> Call | None:
     """Return the launcher's call, or None where Parsl's provider takes none."""
     if isinstance(site, KubernetesSite):
         return None
+    if site.mpi is not None:  # one manager, which starts what runs on the other nodes
+        return Call(f"{OUR_LAUNCHERS}.{LAUNCHERS['none']}")
     table = dict(site.launcher)
-    given = str(table.pop("class", DEFAULT_LAUNCHERS.get(type(site), "SingleNodeLauncher")))
-    return _call(given, "parsl.launchers", table, {key: ("launcher", key) for key in table})
+    given = str(table.pop("class", _usual_launcher(site)))
+    ours = f"{OUR_LAUNCHERS}.{LAUNCHERS[given]}" if given in LAUNCHERS else given
+    return _call(ours, "parsl.launchers", table, {key: ("launcher", key) for key in table})
+
+
+def _usual_launcher(site: BlockSite) -> str:
+    several = "mpiexec" if isinstance(site, PBSProSite) and site.nodes_per_block > 1 else "none"
+    return DEFAULT_LAUNCHERS.get(type(site), several)
 
 
 def _htex(resolved: Resolved, site: BlockSite, label: str, machine: Machine) -> Call:
     arguments: dict[str, Any] = {"label": label, "encrypted": True}
     keys: dict[str, tuple[str, ...]] = {}
-    for name in EXECUTOR_FIELDS:
-        arguments[name] = getattr(site, name)
-        keys[name] = (name,)
-    if isinstance(site, LocalSite):
-        arguments["max_workers_per_node"] = site.max_workers_per_node or max(
-            1, int(machine.cores / site.cores_per_worker)
-        )
+    workers = pool(resolved, site, machine.gpus)
+    for name in WORKERS:
+        arguments[name] = getattr(workers, name)
+        keys[name] = ("workers", IN_WORKERS[name]) if IN_WORKERS[name] in site.workers.model_fields_set else (name,)
+    if isinstance(site, LocalSite) and workers.max_workers_per_node is None:
+        arguments["max_workers_per_node"] = max(1, int(machine.cores / workers.cores_per_worker))
+    _add_common(resolved, site, machine, arguments, keys)
+    return Call(HTEX, arguments, keys)
+
+
+def _mpi(resolved: Resolved, site: BlockSite, label: str, machine: Machine) -> Call:
+    table = site.mpi or MPIPrograms()
+    arguments: dict[str, Any] = {
+        "label": label,
+        "encrypted": True,
+        "max_workers_per_block": table.max_workers_per_block or site.nodes_per_block,
+        "mpi_launcher": MPI_LAUNCHERS.get(table.launcher, "mpiexec"),
+    }
+    keys: dict[str, tuple[str, ...]] = {
+        "max_workers_per_block": ("mpi", "max_workers_per_block"),
+        "mpi_launcher": ("mpi", "launcher"),
+    }
+    _add_common(resolved, site, machine, arguments, keys)
+    return Call(MPI, arguments, keys)
+
+
+def _add_common(
+    resolved: Resolved,
+    site: BlockSite,
+    machine: Machine,
+    arguments: dict[str, Any],
+    keys: dict[str, tuple[str, ...]],
+) -> None:
+    arguments["prefetch_capacity"] = site.prefetch_capacity
+    keys["prefetch_capacity"] = ("prefetch_capacity",)
     arguments["address"] = machine.address
     keys["address"] = ("address",)
     arguments["provider"] = _provider(resolved, site)
+    if not isinstance(site, LocalSite):
+        arguments["heartbeat_period"] = HEARTBEAT
     if (walltime := getattr(site, "walltime", None)) and "drain_period" not in site.executor:
         arguments["drain_period"] = drain_period(walltime)
     _pass_on(resolved, "executor", site.executor, arguments, keys)
-    return Call(HTEX, arguments, keys)
 
 
 def drain_period(walltime: str) -> int | None:
@@ -232,7 +291,7 @@ def _threads(resolved: Resolved, label: str, machine: Machine) -> Call:
 
 def _provider(resolved: Resolved, site: BlockSite) -> Call:
     target = str(site.provider["class"]) if isinstance(site, ParslSite) else PROVIDERS[type(site)][0]
-    arguments = _known_settings(site)
+    arguments = _in_parsls_words(site, _known_settings(site))
     keys: dict[str, tuple[str, ...]] = {name: (name,) for name in arguments}
     extra = {key: value for key, value in site.provider.items() if key != "class"}
     _pass_on(resolved, "provider", extra, arguments, keys)

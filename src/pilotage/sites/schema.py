@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from pilotage.sites.descriptions import describe
 from pilotage.sites.models import MODELS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -17,6 +18,7 @@ def file_schema() -> dict[str, Any]:
     A site is told apart by ``scheduler``; one that extends another may leave out what the other has, so only the
     names and types of its keys can be checked.
     """
+    describe()
     _, whole = models_json_schema([(model, "validation") for model in MODELS.values()])
     definitions: dict[str, Any] = whole["$defs"]
     branches, all_keys = [], {}

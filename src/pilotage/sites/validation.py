@@ -11,13 +11,14 @@ from pydantic_core import ErrorDetails
 
 from pilotage.errors import SiteValueError, did_you_mean
 from pilotage.sites.merge import Path, Table
-from pilotage.sites.models import ADAPTER, MODELS, SCHEDULERS, Site
+from pilotage.sites.models import MODELS, SCHEDULERS, Site
 
 
 def validated(name: str, table: Table) -> Site:
     """Return the model of the merged table of site ``name``; raises SiteValueError with every problem."""
+    model = _model(name, table)
     try:
-        return ADAPTER.validate_python(_with_numbers_as_text(table))
+        return model.model_validate(_with_numbers_as_text(table, model))
     except ValidationError as error:
         problems = [_problem(name, table, detail) for detail in error.errors(include_url=False)]
     first = problems[0]
@@ -28,11 +29,31 @@ def validated(name: str, table: Table) -> Site:
     raise SiteValueError(first.message + others, where=first.where, hint="; ".join(hints) or None)
 
 
-def _with_numbers_as_text(table: Table) -> dict[str, Any]:
+def _model(name: str, table: Table) -> type[Site]:
+    """Return the model that the key ``scheduler`` chooses."""
+    given = table.data.get("scheduler")
+    if isinstance(given, str) and given in MODELS:
+        return MODELS[given]
+    where = _place(name, table, ("scheduler",) if given is not None else ())
+    if given is None:
+        hint = f'one of {", ".join(SCHEDULERS)}; or extends = "a site"'
+        raise SiteValueError("missing required key 'scheduler'", where=where, hint=hint)
+    near = did_you_mean(str(given), SCHEDULERS)
+    known = f"known schedulers: {', '.join(SCHEDULERS)}"
+    hint = f"{near}; {known}" if near else known
+    raise SiteValueError(f"unknown scheduler {str(given)!r}", where=where, hint=hint)
+
+
+def _place(name: str, table: Table, path: Path) -> str:
+    at = table.origin(path)
+    key = ".".join(("site", name, *path))
+    return f"{at}: {key}" if at else key
+
+
+def _with_numbers_as_text(table: Table, model: type[Site]) -> dict[str, Any]:
     # `--set account=1234` reads as a number, and a shell user has no easy way to quote it for TOML.
     data = dict(table.data)
-    model = MODELS.get(str(data.get("scheduler")))
-    for key, field in model.model_fields.items() if model else ():
+    for key, field in model.model_fields.items():
         given = data.get(key)
         origin = table.origins.get((key,))
         if isinstance(given, int) and not isinstance(given, bool) and origin and origin.source == "--set":
@@ -49,24 +70,15 @@ def _takes_only_text(annotation: Any) -> bool:
 
 def _problem(name: str, table: Table, detail: ErrorDetails) -> SiteValueError:
     path = _key_path(detail["loc"], table)
-    if detail["type"] == "union_tag_invalid":
-        path = ("scheduler",)
-    at = table.origin(path)
-    key = ".".join(("site", name, *path))
-    where = f"{at}: {key}" if at else key
     message, hint = _words(detail, path, table)
-    return SiteValueError(message, where=where, hint=hint)
+    return SiteValueError(message, where=_place(name, table, path), hint=hint)
 
 
 def _key_path(location: Sequence[int | str], table: Table) -> Path:
-    # The first element is the discriminator's value; list indices and union members are no keys of the file.
-    scheduler = table.data.get("scheduler")
-    parts = list(location)
-    if parts and parts[0] == scheduler:
-        parts = parts[1:]
+    # List indices and union members are no keys of the file.
     path: Path = ()
     node: Any = table.data
-    for part in parts:
+    for part in location:
         if not isinstance(part, str) or (not isinstance(node, dict)):
             break
         path += (part,)
@@ -78,12 +90,6 @@ def _words(detail: ErrorDetails, path: Path, table: Table) -> tuple[str, str | N
     kind = detail["type"]
     value = detail.get("input")
     scheduler = str(table.data.get("scheduler", ""))
-    if kind == "union_tag_not_found":
-        return "missing required key 'scheduler'", f'one of {", ".join(SCHEDULERS)}; or extends = "a site"'
-    if kind == "union_tag_invalid":
-        near = did_you_mean(scheduler, SCHEDULERS)
-        known = f"known schedulers: {', '.join(SCHEDULERS)}"
-        return f"unknown scheduler {scheduler!r}", f"{near}; {known}" if near else known
     if kind == "missing":
         return f"missing required key {path[-1]!r}", f"a site of scheduler {scheduler!r} needs it"
     if kind == "extra_forbidden":

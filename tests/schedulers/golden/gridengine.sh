@@ -5,6 +5,8 @@
 #$ -o @run_dir@/out
 #$ -e @run_dir@/err
 #$ -cwd
+#$ -r n
+#$ -w e
 
 export JOBNAME=@job_name@
 

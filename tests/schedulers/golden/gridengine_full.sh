@@ -5,6 +5,8 @@
 #$ -o "/home/ada/my runs/out"
 #$ -e @run_dir@/err
 #$ -cwd
+#$ -r n
+#$ -w e
 #$ -l h_rt=100:00:00
 #$ -q all.q,short.q
 #$ -pe mpi 4

@@ -5,6 +5,7 @@
 #PBS -o @run_dir@/out
 #PBS -e @run_dir@/err
 #PBS -m n
+#PBS -r n
 #PBS -l select=1:ncpus=1
 
 export JOBNAME=@job_name@

@@ -5,6 +5,7 @@
 #PBS -o @run_dir@/out
 #PBS -e @run_dir@/err
 #PBS -m n
+#PBS -r n
 #PBS -l select=2:ncpus=64:ngpus=4
 #PBS -l walltime=01:00:00
 #PBS -q debug

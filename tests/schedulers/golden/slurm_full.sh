@@ -12,12 +12,12 @@
 #SBATCH --qos="high#1"
 #SBATCH --constraint=a100&[rack1|rack2]
 #SBATCH --clusters=c1,c2
+#SBATCH --reservation="maint#2"
 #SBATCH --gpus-per-node=4
 #SBATCH --gres=gpu:a100:4,nvme:1
 #SBATCH --cpus-per-task=32
 #SBATCH --mem=200G
 #SBATCH --exclusive
-#SBATCH --reservation=tutorial
 #SBATCH --mail-type=END
 
 # A command of worker_init that fails ends the block, in words; "|| true" after it lets it pass.

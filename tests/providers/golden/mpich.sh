@@ -1,0 +1,8 @@
+# The job's nodes, in the scheduler's order, the first one first.
+hosts=$(if [ -n "${SLURM_JOB_NODELIST:-}" ]; then scontrol show hostnames "$SLURM_JOB_NODELIST"
+elif [ -n "${PBS_NODEFILE:-}" ]; then cat "$PBS_NODEFILE"
+elif [ -n "${PE_HOSTFILE:-}" ]; then cut -d" " -f1 "$PE_HOSTFILE"
+else uname -n; fi | awk '!seen[$0]++' | paste -sd, -)
+mpiexec -n 2 -ppn 1 -hosts "$hosts" bash -c 'unset ${!PMI_@} ${!PMIX_@} ${!OMPI_COMM@} ${!OMPI_UNIVERSE_@} ${!OMPI_MCA_orte_@} ${!OMPI_MCA_ess@} ${!OMPI_MCA_pmix@} ${!PRTE_@} MPI_LOCALRANKID MPI_LOCALNRANKS SLURM_LABELIO ${!SLURM_CPU_BIND@}
+exec bash -c "$1"' manager \
+  'python -P -m pool --cwd '"'"'/a folder'"'"' -a 192.0.2.1'

@@ -1,0 +1,1 @@
+python -P -m pool --cwd '/a folder' -a 192.0.2.1
