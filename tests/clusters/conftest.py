@@ -1,59 +1,142 @@
-"""A real Slurm for the tests, on hosts made of namespaces: started once by each process of the test session."""
+"""Real clusters for the tests, on hosts made of namespaces: each started once by each process of the test session.
+
+`slurm`, `slurm_accounting` and `gridengine` have two nodes that see pytest's folders. A fixture fails in the end when
+its cluster has left anything on the machine.
+"""
 
 import os
-import shutil
-import sys
 import uuid
 from pathlib import Path
 
 import pytest
 
+from clusters.batch_table import Table
+from clusters.cluster_run import ClusterRun, repair
+from clusters.labs import CACHE, reason, started
+from pilotage.clusters.gridengine import GridEngineCluster
 from pilotage.clusters.slurm import SlurmCluster
 
-CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # every test has a home of its own
+TABLE = pytest.StashKey()
 
 
-def reason():
-    """Return why no cluster can be started here, None where it can."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return "a cluster's hosts need Linux and root"
-    if not all(map(shutil.which, ("apt-get", "dpkg-deb", "unshare", "nsenter"))):
-        return "a cluster's programs come from Debian's packages"
-    return None
+@pytest.fixture(autouse=True)
+def packages_cache(monkeypatch):
+    """Where the programs were fetched to."""
+    monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    return CACHE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def cluster_folder():
     """A folder for a cluster; fails when anything is left in it."""
     if why := reason():
         pytest.skip(why)
-    folder = Path(f"/var/lib/pilotage-test-{uuid.uuid4().hex[:8]}") / "slurm"
+    folder = Path(f"/var/lib/pilotage-test-{uuid.uuid4().hex[:8]}") / "lab"
     yield folder
     assert not folder.parent.exists(), "the cluster has left files"
 
 
 @pytest.fixture(scope="session")
-def slurm(cluster_folder, tmp_path_factory):
-    """A Slurm of two nodes that see pytest's folders."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", CACHE)
-        cluster = SlurmCluster(cluster_folder)
-        cluster.up(2, share=[tmp_path_factory.getbasetemp()])
-    yield cluster
-    cluster.down()
+def slurm(tmp_path_factory):
+    """A Slurm without accounting."""
+    with started(SlurmCluster, [tmp_path_factory.getbasetemp()]) as lab:
+        yield lab
 
 
 @pytest.fixture(scope="session")
-def packages_cache():
-    """Where the programs were fetched to."""
-    return CACHE
+def slurm_accounting(tmp_path_factory):
+    """A Slurm with sacct, an account `physics` and a QOS `short`, which refuses others."""
+    with started(SlurmCluster, [tmp_path_factory.getbasetemp()], accounting=True) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def gridengine(tmp_path_factory):
+    """A Grid Engine with the queue `all.q` and the parallel environments `smp`, `mpi` and `fill`."""
+    with started(GridEngineCluster, [tmp_path_factory.getbasetemp()]) as lab:
+        yield lab
 
 
 @pytest.fixture
-def on_head(slurm, pilotage):
-    """Runs a command on the login host."""
+def on_head_of(pilotage):
+    """Runs a command on the login host of a cluster."""
 
-    def run(*argv, folder=None, **options):
-        return pilotage.run(slurm.host("head").command(list(map(str, argv)), folder and str(folder)), **options)
+    def run(lab, *argv, folder=None, **options):
+        return pilotage.run(lab.host("head").command(list(map(str, argv)), folder and str(folder)), **options)
 
     return run
+
+
+@pytest.fixture
+def on_head(slurm, on_head_of):
+    """Runs a command on the login host of the Slurm."""
+    return lambda *argv, **options: on_head_of(slurm, *argv, **options)
+
+
+@pytest.fixture
+def on_accounting_head(slurm_accounting, on_head_of):
+    """Runs a command on the login host of the Slurm with accounting."""
+    return lambda *argv, **options: on_head_of(slurm_accounting, *argv, **options)
+
+
+@pytest.fixture
+def on_gridengine_head(gridengine, on_head_of):
+    """Runs a command on the login host of the Grid Engine."""
+    return lambda *argv, **options: on_head_of(gridengine, *argv, **options)
+
+
+def pytest_configure(config):
+    config.stash[TABLE] = Table()
+
+
+def pytest_sessionfinish(session):
+    table = session.config.stash[TABLE]
+    if os.environ.get("PILOTAGE_WRITE_MATRIX") and table.rows:
+        table.write()
+
+
+@pytest.fixture
+def table(request):
+    """The table of what came of each fault."""
+    return request.config.stash[TABLE]
+
+
+def _starting(cluster, pilotage, folder):
+    started = []
+
+    def begin(*arguments, **options):
+        started.append(ClusterRun(cluster, pilotage, folder / f"run{len(started)}", *arguments, **options))
+        return started[-1]
+
+    yield begin
+    repair(cluster)  # a run may wait for a controller that is frozen
+    for run in started:
+        run.stop()
+
+
+@pytest.fixture
+def start(slurm, pilotage, tmp_path):
+    """Starts a run; after the test it is ended whatever happened, and the cluster is repaired."""
+    yield from _starting(slurm, pilotage, tmp_path)
+
+
+@pytest.fixture
+def start_accounted(slurm_accounting, pilotage, tmp_path):
+    """Starts a run on a cluster whose accounting knows who did what."""
+    yield from _starting(slurm_accounting, pilotage, tmp_path)
+
+
+@pytest.fixture
+def control(start, pilotage):
+    """Starts a run with a protection switched off: what it leaves is ended, and no failure."""
+    yield start
+    for process in pilotage.left_behind():
+        process.kill()
+
+
+@pytest.fixture
+def control_accounted(start_accounted, pilotage):
+    """As `control`, on a cluster with accounting."""
+    yield start_accounted
+    for process in pilotage.left_behind():
+        process.kill()

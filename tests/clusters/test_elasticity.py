@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from conftest import PROGRAM
+from program import PROGRAM
 
 SCRIPT = """
 import sys, time

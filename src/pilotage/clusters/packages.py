@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pilotage.errors import ClusterError, UnsupportedError
-from pilotage.paths import home, storage
+from pilotage.paths import cache_folder, storage
 
 TIMEOUT = 600
 """Seconds for a command of apt's."""
@@ -23,8 +23,7 @@ TIMEOUT = 600
 
 def cache() -> Path:
     """Return the folder of what was fetched: ``$XDG_CACHE_HOME/pilotage/packages`` or the default."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home() / ".cache") / "pilotage" / "packages"
+    return cache_folder() / "packages"
 
 
 def fetch(names: Sequence[str]) -> Path:

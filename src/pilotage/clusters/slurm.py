@@ -1,44 +1,28 @@
-"""A genuine Slurm cluster of several nodes on one Linux machine, without containers.
+"""A genuine Slurm of several nodes on one machine: munged everywhere, slurmctld on the head, slurmd on the nodes.
 
-A head with munged and slurmctld and nodes with munged and slurmd, each a `Host` with a network of its own, joined by a
-bridge in the head. They share the machine's files, and each has its own ``/tmp``, ``/run`` and ``/dev/shm``. The
-programs are Debian's packages, laid over ``/usr`` on the hosts alone.
+With accounting there are slurmdbd and its MariaDB on the head too, and what a job names must exist: an account
+`physics`, a QOS `short`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
-import os
 import secrets
-import shlex
-import shutil
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pilotage.clusters import hosts, packages
+from pilotage.clusters import packages
 from pilotage.clusters.hosts import Host
-from pilotage.errors import ClusterError, UnsupportedError
-from pilotage.paths import storage, write_json
+from pilotage.clusters.lab import HEAD, Lab
+from pilotage.clusters.surroundings import address
 
-FOLDER = Path("/var/lib/pilotage/slurm-lab")
-"""What the cluster keeps while it is up; `down` removes it."""
-PACKAGES = ("slurm-wlm", "munge", "iproute2")
-HEAD = "head"
-NETWORK = "192.0.2"  # for documentation: no machine is there
-MOST = 64
-"""Nodes at most."""
-PRIVATE = ("/tmp", "/run", "/dev/shm")  # noqa: S108  what every host has for itself
-READY = 30.0
-"""Seconds in which all nodes are ready for jobs."""
+CLUSTER = "slurm-lab"
+FOR_ACCOUNTING = ("slurmdbd", "mariadb-server-core")
 
 CONF = """\
-ClusterName=slurm-lab
-SlurmctldHost={head}({network}.1)
+ClusterName={cluster}
+SlurmctldHost={head}({address})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -64,299 +48,151 @@ SlurmdParameters=config_overrides
 NodeName=node[1-{nodes}] CPUs={cpus} RealMemory=4096
 PartitionName=debug Nodes=ALL Default=YES MaxTime=1:00:00 DefMemPerCPU=512
 """
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost={head}
+AccountingStorageEnforce=associations,limits,qos
+"""
 CGROUPS = "CgroupPlugin=cgroup/v1\n"  # or slurmd looks for a cgroup file system, and ends
-PREPARE = """\
+DATABASE_CONF = """\
+AuthType=auth/munge
+DbdHost={head}
+SlurmUser=root
+PidFile=/run/slurm/slurmdbd.pid
+LogFile={folder}/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=localhost
+StorageUser=root
+StorageLoc=slurm_acct_db
+"""
+# Nobody but the head can reach it: there is a socket in the head's own /run, and no port. It is not asked who asks.
+DATABASE = """\
 set -eu
-{shares}mount -t sysfs -o ro sysfs /sys
-for folder in {private}; do mount -t tmpfs -o mode=1777 tmpfs "$folder"; done
-{moves}mount -t overlay -o ro,lowerdir={root}/usr:/usr overlay /usr
-mount -t overlay -o ro,lowerdir={folder}/etc:/etc overlay /etc
-mkdir -p -m 755 /run/munge /run/slurm /run/lock
-echo {name} > /proc/sys/kernel/hostname
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export PATH
-ip link set lo up
+data={folder}/mariadb
+options="--no-defaults --user=root --datadir=$data --skip-grant-tables --skip-networking"
+options="$options --socket=/run/mysqld/mysqld.sock --pid-file=/run/mysqld/mysqld.pid"
+options="$options --innodb-buffer-pool-size=64M --innodb-log-file-size=16M --innodb-lock-wait-timeout=900"
+options="$options --max-connections=50 --table-open-cache=200 --open-files-limit=1000"
+options="$options --innodb-flush-log-at-trx-commit=0 --innodb-flush-method=nosync --log-error={folder}/log/mariadb.log"
+mkdir -p /run/mysqld
+if [ ! -d "$data/mysql" ]; then
+    rm -rf "$data"
+    mkdir -m 700 "$data"
+    # A statement a line, as it is read there.
+    {{ echo "create database mysql;"; echo "use mysql;"; cat /usr/share/mysql/mysql_system_tables.sql; }} |
+        mariadbd $options --bootstrap
+fi
+setsid --fork mariadbd $options < /dev/null > /dev/null 2>&1
+tries=0
+until [ -S /run/mysqld/mysqld.sock ]; do
+    tries=$((tries + 1))
+    [ $tries -lt 400 ] || {{ echo "MariaDB has not started: see {folder}/log/mariadb.log" >&2; exit 1; }}
+    sleep 0.05
+done
+slurmdbd
+tries=0
+until sacctmgr --immediate --noheader list cluster > /dev/null 2>&1; do
+    tries=$((tries + 1))
+    [ $tries -lt 200 ] || {{ echo "slurmdbd has not started: see {folder}/log/slurmdbd.log" >&2; exit 1; }}
+    sleep 0.05
+done
+if [ -z "$(sacctmgr --noheader list cluster {cluster})" ]; then
+    # In one session: each takes half a second to begin and to end.
+    sacctmgr --immediate --quiet > {folder}/log/sacctmgr.log 2>&1 << END
+add cluster {cluster}
+add qos short MaxWall=00:10:00
+add account physics Description=physics Organization=physics
+add user root Account=physics
+modify account root set QOS=normal,short
+END
+fi
 """
 
 
-class SlurmCluster:
-    """The cluster of this machine.
+class SlurmCluster(Lab):
+    """The Slurm of this machine.
 
     Parameters
     ----------
     folder: what it keeps while it is up.
+    accounting: whether it has sacct, accounts and QOS, and refuses jobs that name others.
     """
 
-    def __init__(self, folder: Path = FOLDER) -> None:
-        self.folder = folder
+    kind = "slurm"
+    title = "Slurm"
+    needs = ("slurm-wlm", "munge", "iproute2")
+    run_folders = ("munge", "slurm")
 
-    def up(self, nodes: int = 2, cpus: int = 4, share: Sequence[Path] = ()) -> bool:
-        """Start it, or what of it is missing; returns whether anything was to be done.
+    def __init__(self, folder: Path | None = None, accounting: bool = False) -> None:
+        super().__init__(folder)
+        self.accounting = accounting
 
-        Parameters
-        ----------
-        nodes: compute nodes, node1 to nodeN.
-        cpus: of each node; more than the machine has is fine.
-        share: folders under ``/tmp``, ``/run`` or ``/dev/shm`` that the hosts are to see.
+    def _options(self) -> dict[str, Any]:
+        return {"accounting": True} if self.accounting else {}
 
-        Raises UnsupportedError where this machine cannot, ClusterError where something fails.
-        """
-        self._check(nodes)
-        with self._locked():
-            state = self._state()
-            if state and (state["nodes"], state["cpus"]) != (nodes, cpus):
-                raise ClusterError(
-                    f"a cluster of {state['nodes']} nodes with {state['cpus']} CPUs is up",
-                    hint="`pilotage cluster down` ends it",
-                )
-            root = _programs()
-            if not state:
-                for host in hosts.holders(self.folder):  # of one who was killed before the first was noted
-                    host.end()
-                state = {"nodes": nodes, "cpus": cpus, "share": _shared(share), "hosts": {}}
-                self._write(state)
-            missing = [name for name in self._names(nodes) if name not in self._hosts(state, up=True)]
-            try:
-                self._start(missing, state, root)
-                self._wait(state)
-            except BaseException:
-                if len(missing) > nodes:  # it was not there at all before
-                    self._down()
-                raise
-            return bool(missing)
+    def _described(self, state: Any) -> str:
+        return super()._described(state) + (", with accounting" if _has_accounting(state) else "")
 
-    def down(self) -> bool:
-        """End it and remove what it kept; returns whether there was anything."""
-        with self._locked():
-            found = self.folder.exists() or bool(hosts.holders(self.folder))
-            if found:
-                self._down()
-        return found
+    def _command(self, state: Any) -> str:
+        return super()._command(state) + (" --accounting" if _has_accounting(state) else "")
 
-    def host(self, name: str) -> Host:
-        """Return a host that is up; raises ClusterError."""
-        state = self._state()
-        found = self._hosts(state, up=True) if state else {}
-        if name not in found:
-            if not found:
-                raise ClusterError("no cluster is up", hint="start it with `pilotage cluster up slurm`")
-            known = name in self._names(state["nodes"])
-            what = f"{name} is down" if known else f"there is no host {name!r}"
-            again = "`pilotage cluster up slurm` starts it again" if known else f"up: {', '.join(found)}"
-            raise ClusterError(what, hint=again)
-        return found[name]
+    def _programs(self) -> list[Path]:
+        root = packages.fetch(self.needs)
+        # Debian's alternatives make these where packages are installed. The daemons know by these names what they are:
+        # under another one slurmctld has no connection to slurmdbd, and slurmd no slurmstepd.
+        for name in ("slurmctld", "slurmd", "slurmstepd"):
+            link = root / "usr/sbin" / name
+            if not link.is_symlink() and (root / "usr/sbin" / f"{name}-wlm").exists():
+                with contextlib.suppress(FileExistsError):  # another makes it at the same time
+                    link.symlink_to(f"{name}-wlm")
+        return [root, packages.fetch(FOR_ACCOUNTING)] if self.accounting else [root]
 
-    def status(self) -> dict[str, Any]:
-        """Return its hosts and the nodes' states as Slurm has them; ``up`` is False where there is none."""
-        state = self._state()
-        found = self._hosts(state, up=True) if state else {}
-        told: dict[str, Any] = {"up": HEAD in found, "hosts": [], "folder": str(self.folder)}
-        if not state:
-            return told
-        words: dict[str, str] = {}
-        if HEAD in found:
-            with contextlib.suppress(ClusterError):
-                lines = found[HEAD].run(["sinfo", "--noheader", "--Node", "--format=%N %T"], timeout=10).splitlines()
-                words = dict(line.split(maxsplit=1) for line in lines)
-        for number, name in enumerate(self._names(state["nodes"]), start=1):
-            host = {"name": name, "address": f"{NETWORK}.{number}", "up": name in found, "slurm": words.get(name, "")}
-            told["hosts"].append(host)
-        return told
-
-    def visible(self, folder: Path) -> Path:
-        """Return a folder that all hosts see; raises ClusterError where they have another one of that name."""
-        state, path = self._state(), folder.resolve()
-        if _is_hidden(path) and not any(path.is_relative_to(shared) for shared in (state or {}).get("share", ())):
-            raise ClusterError(
-                f"the hosts have a {'/'.join(path.parts[:2])[1:]} of their own and do not see {path}",
-                hint="work under another folder, or start the cluster with --share FOLDER",
-            )
-        return path
-
-    @staticmethod
-    def _names(nodes: int) -> list[str]:
-        return [HEAD, *(f"node{number}" for number in range(1, nodes + 1))]
-
-    def _check(self, nodes: int) -> None:
-        instead = "`pilotage cluster up slurm --docker --dry-run` prints a compose file"
-        if sys.platform != "linux":
-            raise UnsupportedError("a cluster needs Linux's namespaces", hint=instead)
-        if os.geteuid() != 0:
-            raise UnsupportedError("only root may make the hosts of a cluster", hint=f"use sudo; or {instead}")
-        for program in ("unshare", "nsenter", "setsid", "mount"):
-            if shutil.which(program) is None:
-                raise UnsupportedError(f"{program} is not installed", hint="it is in Debian's util-linux")
-        if not 1 <= nodes <= MOST:
-            raise ClusterError(f"{nodes} nodes: from 1 to {MOST} can be made")
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Let one at a time change the cluster."""
-        with storage(self.folder):
-            lock = _lock(self.folder.with_suffix(".lock"))
-        try:
-            yield
-        finally:
-            if not self.folder.exists():
-                self.folder.with_suffix(".lock").unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    self.folder.parent.rmdir()
-            os.close(lock)
-
-    def _state(self) -> Any:
-        try:
-            return json.loads((self.folder / "state.json").read_text())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ClusterError(f"the cluster's state cannot be read: {error}", where=str(self.folder)) from error
-
-    def _write(self, state: Any) -> None:
-        with storage(self.folder):
-            self.folder.mkdir(mode=0o755, exist_ok=True)
-            write_json(self.folder / "state.json", state)
-
-    @staticmethod
-    def _hosts(state: Any, *, up: bool) -> dict[str, Host]:
-        found = {name: Host(name, known) for name, known in state["hosts"].items()}
-        return {name: host for name, host in found.items() if host.is_up or not up}
-
-    def _start(self, names: Sequence[str], state: Any, root: Path) -> None:
-        if not names:
-            return
-        if HEAD in names:  # the bridge goes with it, and slurmctld's view of the nodes
-            for host in self._hosts(state, up=True).values():
-                host.end()
-            names = self._names(state["nodes"])
-        self._configure(state)
-        for name in names:
-            prepare = self.folder / f"{name}.sh"
-            prepare.write_text(preparation(name, self.folder, root, [Path(path) for path in state["share"]]))
-            host = hosts.start(name, prepare, self.folder / f"{name}.ready", self.folder / "log" / f"{name}.log")
-            state["hosts"][name] = host.known
-            self._write(state)
-        found = self._hosts(state, up=True)
-        for name in names:
-            self._join(found[HEAD], found[name], self._names(state["nodes"]).index(name))
-        for name in names:
-            self._begin(found[name])
-
-    def _configure(self, state: Any) -> None:
-        with storage(self.folder):
-            for name in ("log", "state", "etc/slurm"):
-                (self.folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
-            key = self.folder / "munge.key"
-            if not key.exists():
-                key.touch(mode=0o400)
-                key.write_bytes(secrets.token_bytes(1024))
-            (self.folder / "etc/hosts").write_text(hosts_file(self._names(state["nodes"])))
-            (self.folder / "etc/slurm/slurm.conf").write_text(
-                CONF.format(head=HEAD, network=NETWORK, folder=self.folder, nodes=state["nodes"], cpus=state["cpus"])
-            )
-            (self.folder / "etc/slurm/cgroup.conf").write_text(CGROUPS)
-
-    @staticmethod
-    def _join(head: Host, host: Host, number: int) -> None:
-        address = f"{NETWORK}.{number + 1}/24"
-        if host.name == head.name:
-            script = f"ip link add lan type bridge && ip address add {address} dev lan && ip link set lan up"
-            head.run(["sh", "-c", script])
-            return
-        # In the head's network, with the process numbers of the machine: so the other end can be put where it belongs.
-        outside = ["nsenter", "--target", str(head.process), "--net", "--mount"]
-        port = f"port{number}"
-        script = (
-            f"ip link delete {port} 2>/dev/null; ip link add {port} type veth peer name eth0 netns {host.process} "
-            f"&& ip link set {port} master lan up"
-        )
-        hosts.run([*outside, "sh", "-c", script])
-        host.run(["sh", "-c", f"ip address add {address} dev eth0 && ip link set eth0 up"])
+    def _configure(self, state: Any, roots: Sequence[Path]) -> None:  # noqa: ARG002  the contract's signature
+        words = {
+            "cluster": CLUSTER,
+            "head": HEAD,
+            "address": address(0),
+            "folder": self.folder,
+            "nodes": state["nodes"],
+            "cpus": state["cpus"],
+        }
+        for name in ("state", "etc/slurm"):
+            (self.folder / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _secret(self.folder / "munge.key")
+        conf = CONF + ACCOUNTING if self.accounting else CONF
+        (self.folder / "etc/slurm/slurm.conf").write_text(conf.format(**words))
+        (self.folder / "etc/slurm/cgroup.conf").write_text(CGROUPS)
+        if self.accounting:
+            database = self.folder / "etc/slurm/slurmdbd.conf"
+            database.touch(mode=0o600)  # slurmdbd insists
+            database.write_text(DATABASE_CONF.format(**words))
+            (self.folder / "database.sh").write_text(DATABASE.format(**words))
 
     def _begin(self, host: Host) -> None:
-        """Start the daemons of a host."""
         log = self.folder / "log"
         munged = ["munged", "--force", f"--key-file={self.folder}/munge.key", "--seed-file=/run/munge/seed"]
         munged += ["--socket=/run/munge/munge.socket.2", "--pid-file=/run/munge/munged.pid"]
         host.run([*munged, f"--log-file={log}/munged-{host.name}.log"])
-        host.run(["slurmctld-wlm"] if host.name == HEAD else ["slurmd-wlm", "-N", host.name])
+        if host.name != HEAD:
+            host.run(["slurmd", "-N", host.name])
+            return
+        if self.accounting:  # first: slurmctld takes what there is when it starts
+            host.run(["sh", str(self.folder / "database.sh")], timeout=60)
+        host.run(["slurmctld"])
 
-    def _wait(self, state: Any) -> None:
-        """Wait until every node takes jobs."""
-        head = self._hosts(state, up=True)[HEAD]
-        deadline = time.monotonic() + READY
-        words = ""
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ClusterError):
-                words = head.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], timeout=10)
-                states = [line.split()[1] for line in words.splitlines()]
-                if len(states) == state["nodes"] and set(states) <= {"idle", "mix", "alloc"}:
-                    return
-            time.sleep(0.05)
-        raise ClusterError(
-            f"not all nodes were ready within {READY:g} s: {words.strip() or 'no answer from slurmctld'}",
-            where=str(self.folder / "log"),
-        )
+    def _states(self, head: Host) -> dict[str, str]:
+        lines = head.run(["sinfo", "--noheader", "--Node", "--format=%N %T"], timeout=10).splitlines()
+        return dict(line.split(maxsplit=1) for line in lines)
 
-    def _down(self) -> None:
-        for host in hosts.holders(self.folder):
-            host.end()
-        with storage(self.folder):
-            shutil.rmtree(self.folder, ignore_errors=not self.folder.exists())
+    def _takes_jobs(self, words: str) -> bool:
+        return words in ("idle", "mixed", "allocated")
 
 
-def _lock(path: Path) -> int:
-    """Return the descriptor of the lock at ``path``, held; whoever held it before may have removed the file."""
-    while True:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), path.stat()):
-                return lock
-        os.close(lock)
+def _has_accounting(state: Any) -> bool:
+    return bool(state.get("options", {}).get("accounting"))
 
 
-def preparation(name: str, folder: Path, root: Path, share: Sequence[Path]) -> str:
-    """Return the shell script that makes a host's mounts.
-
-    Parameters
-    ----------
-    root: where the packages are unpacked.
-    share: folders that stay visible though their parents become the host's own.
-    """
-    # Hidden by a host's own /tmp, they wait where nothing is hidden.
-    waiting = [(f"{folder}/share/{number}", path) for number, path in enumerate(share)]
-    quoted = [(shlex.quote(place), shlex.quote(str(path))) for place, path in waiting]
-    shares = "".join(f"mkdir -p {place}\nmount --rbind {path} {place}\n" for place, path in quoted)
-    moves = "".join(f"mkdir -p {path}\nmount --move {place} {path}\n" for place, path in quoted)
-    return PREPARE.format(name=name, folder=folder, root=root, private=" ".join(PRIVATE), shares=shares, moves=moves)
-
-
-def hosts_file(names: Sequence[str]) -> str:
-    """Return ``/etc/hosts`` of all hosts."""
-    lines = ["127.0.0.1 localhost", *(f"{NETWORK}.{number} {name}" for number, name in enumerate(names, start=1))]
-    return "\n".join(lines) + "\n"
-
-
-def _shared(share: Sequence[Path]) -> list[str]:
-    """Return the folders of ``share`` that a host would not see, and where Python and this package are."""
-    wanted = [path.resolve() for path in (*share, Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[3])]
-    found = {str(path) for path in wanted if _is_hidden(path)}
-    return sorted(path for path in found if not any(path != other and path.startswith(other + "/") for other in found))
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(path.is_relative_to(private) for private in PRIVATE)
-
-
-def _programs() -> Path:
-    root = packages.fetch(PACKAGES)
-    # Debian's alternatives make these where packages are installed; slurmd looks for slurmstepd by this name.
-    for name in ("slurmctld", "slurmd", "slurmstepd"):
-        link = root / "usr/sbin" / name
-        if not link.is_symlink() and (root / "usr/sbin" / f"{name}-wlm").exists():
-            link.symlink_to(f"{name}-wlm")
-    return root
+def _secret(path: Path) -> None:
+    if not path.exists():
+        path.touch(mode=0o400)
+        path.write_bytes(secrets.token_bytes(1024))

@@ -1,0 +1,79 @@
+"""Clusters of a test's own, and what they may not leave on the machine."""
+
+import contextlib
+import os
+import re
+import shutil
+import sys
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pilotage.clusters import hosts
+
+CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # every test has a home of its own
+PLACES = ("/etc", "/etc/default", "/run", "/var/lib", "/var/spool", "/var/log", "/usr/bin", "/usr/sbin", "/usr/lib")
+THEIRS = re.compile("slurm|munge|mysql|mariadb|sge|grid|exim|^q[a-z]+$")
+
+
+def reason():
+    """Return why no cluster can be started here, None where it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "a cluster's hosts need Linux and root"
+    if not all(map(shutil.which, ("apt-get", "dpkg-deb", "unshare", "nsenter"))):
+        return "a cluster's programs come from Debian's packages"
+    return None
+
+
+def machine():
+    """Return what a cluster must leave as it was: interfaces, mounts, users, and files that its programs would make."""
+    return {
+        "interfaces": sorted(psutil.net_if_addrs()),
+        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "users": [Path(f"/etc/{name}").read_text() for name in ("passwd", "group")],
+        "files": [
+            f"{place}/{name}"
+            for place in PLACES
+            if Path(place).is_dir()
+            for name in sorted(os.listdir(place))
+            if THEIRS.search(name)
+        ],
+    }
+
+
+def namespaces(pids):
+    """Return the namespaces of processes, but those that they share with this one."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            found |= {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "uts", "pid", "ipc", "mnt")}
+    return found - {os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "uts", "pid", "ipc", "mnt")}
+
+
+def in_namespaces(wanted):
+    """Return the processes that are in any of some namespaces."""
+    return [pid for pid in psutil.pids() if namespaces([pid]) & wanted]
+
+
+@contextlib.contextmanager
+def started(kind, share, nodes=2, **options):
+    """Start a cluster in a folder of its own; in the end nothing of it may be left."""
+    if why := reason():
+        pytest.skip(why)
+    before, held = machine(), set()
+    parent = Path(f"/var/lib/pilotage-test-{uuid.uuid4().hex[:8]}")
+    lab = kind(parent / kind.kind, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", CACHE)
+        try:
+            lab.up(nodes, share=share)
+            yield lab
+            held = namespaces(host.process for host in hosts.holders(lab.folder))
+            assert held, "the cluster was there to the end"
+        finally:
+            lab.down()
+    assert in_namespaces(held) == []
+    assert not parent.exists(), "the cluster has left files"
+    assert machine() == before

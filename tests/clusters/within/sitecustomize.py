@@ -1,0 +1,46 @@
+"""Put on PYTHONPATH by the controls: switches one protection off in the processes that have it."""
+
+import os
+import sys
+
+WITHOUT = os.environ.get("CLUSTERS_WITHOUT", "")
+DRIVER = any("pilotage.cli.driver" in word for word in sys.orig_argv)
+POOL = "pilotage.worker.pool" in sys.orig_argv
+
+if WITHOUT == "ledger" and DRIVER:
+    from parsl.providers import SlurmProvider
+
+    from pilotage.providers import scripts
+
+    class Plain(scripts.RenderedScript, SlurmProvider):
+        scheduler_name = "slurm"
+
+    scripts.SlurmProvider = Plain
+
+if WITHOUT == "journal" and DRIVER:
+    from pilotage import journal
+
+    journal.intend = lambda *_, **__: ""
+
+if WITHOUT == "ended" and DRIVER:  # the interchange is not told of blocks that have ended
+    from pilotage.engine.executor import HighThroughputExecutor
+
+    HighThroughputExecutor._tell_of_ended_blocks = lambda self: None
+
+if WITHOUT == "guard" and POOL:
+    from pilotage.worker import guard
+
+    guard.guarded = lambda manager, *_, **__: manager()
+
+if WITHOUT == "pending" and DRIVER:  # a held block is HELD to Parsl too
+    from parsl.jobs.states import JobState
+
+    from pilotage.providers import batch
+    from pilotage.schedulers.batch import State
+
+    batch.STATES[State.HELD] = JobState.HELD
+
+if WITHOUT == "watch" and DRIVER:  # nobody looks at what Parsl has found of its blocks
+    from pilotage.engine.watching import BlockWatch
+
+    BlockWatch.look = BlockWatch.failed = lambda *_, **__: None
