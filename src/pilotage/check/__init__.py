@@ -1,0 +1,1 @@
+"""Every reason for which a site would fail, found before it does."""

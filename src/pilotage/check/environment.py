@@ -1,0 +1,169 @@
+"""The Python of the driver and that of the workers: there, runnable, and of the same versions."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pilotage.check.asked import is_only_node
+from pilotage.check.context import Context
+from pilotage.check.finding import Finding, failed, ok, skipped, warning
+from pilotage.check.folders import node_local
+from pilotage.check.probe import Cost, Probe, probe
+from pilotage.sites.models import BatchSite, LocalSite
+
+MUST_EQUAL = ("parsl", "pilotage")
+"""Packages whose versions must be the same on both sides: they speak to each other."""
+SHOULD_EQUAL = ("cloudpickle", "dill")
+"""Packages that write what the other side reads."""
+WORDS = 300
+"""Characters of a Python's last line that are quoted."""
+TELL = f"""
+import json, sys
+from importlib import metadata
+found = {{"python": "%d.%d.%d" % sys.version_info[:3]}}
+for name in {(*MUST_EQUAL, *SHOULD_EQUAL)!r}:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+
+
+@probe
+class Versions(Probe):
+    """The packages of this Python are of versions that pilotage was tested with."""
+
+    name = "versions"
+    cost = Cost.MACHINE
+
+    def run(self, context: Context) -> Finding:  # noqa: ARG002  the site has no say in it
+        """Compare what is installed with what pilotage requires."""
+        command = f"{sys.executable} -m pip check"
+        missing, outside = [], []
+        for name, limits in requirements():
+            try:
+                version = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                missing.append(name)
+                continue
+            if not within(version, limits):
+                outside.append(f"{name} {version} (tested: {limits})")
+        if missing:
+            hint = f"{sys.executable} -m pip install {' '.join(missing)}"
+            return failed(f"not installed: {', '.join(missing)}", hint=hint, command=command)
+        if outside:
+            hint = "Parsl has no stable API: install a version within the limits"
+            return warning("; ".join(outside), hint=hint, command=command)
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in MUST_EQUAL)
+        return ok(f"Python {sys.version.split()[0]}, {versions}", command=command)
+
+
+def requirements() -> list[tuple[str, str]]:
+    """Return what pilotage requires always: names and limits such as ``>=2026.10,<2027``."""
+    matches = [re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*([^;]*)", text) for text in metadata.requires("pilotage") or ()]
+    return [(match.group(1), match.group(2).strip()) for match in matches if match]
+
+
+def within(version: str, limits: str) -> bool:
+    """Return whether a version of numbers is within limits by ``>=`` and ``<``; others are not judged."""
+    own = _numbers(version)
+    for limit in limits.split(","):
+        match = re.fullmatch(r"\s*(>=|<)\s*(\S+)\s*", limit)
+        if match and (own >= _numbers(match.group(2))) != (match.group(1) == ">="):
+            return False
+    return True
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version.partition("+")[0])]
+
+
+@probe
+class WorkersPython(Probe):
+    """The workers' Python is there, and has the versions that the driver has."""
+
+    name = "python"
+    cost = Cost.MACHINE
+    needs = ("configuration",)
+
+    def applies(self, context: Context) -> bool:
+        """Apply to sites whose workers use this machine's files."""
+        return context.blocks is not None and isinstance(context.site, BatchSite | LocalSite)
+
+    def run(self, context: Context) -> Finding:
+        """Run it, as far as it can be found from here."""
+        python = (context.blocks.python if context.blocks is not None else None) or sys.executable
+        where = context.key("python")
+        if "/" not in python:
+            return skipped(f"{python} is found by the PATH of the nodes; --submit runs it")
+        path = Path(python)
+        if not path.exists():
+            hint = "give the path of a Python that the nodes see; without the key, it is the driver's own"
+            return failed(f"there is no {python}", hint=hint, where=where, command=f"ls -l {python}")
+        reason = node_local(path.parent.resolve() / path.name) if isinstance(context.site, BatchSite) else None
+        if reason is not None and not is_only_node(context):
+            hint = "install it on a file system that the nodes see too"
+            return failed(f"{python} is on {reason}, and nodes have another", hint=hint, where=where)
+        answer = context.run(python, "-I", "-c", TELL)
+        command = f"{python} -m pip list"
+        found = _versions(answer.stdout)
+        if found is None:
+            words = (answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.exit_code}").splitlines()[-1]
+            words = words[:WORDS]
+            hint = "the workers are started by it: it must be a Python that runs here"
+            return failed(f"{python} does not run: {words}", hint=hint, where=where, command=command)
+        return judged(found, python, where, command)
+
+
+def _versions(output: str) -> dict[str, str] | None:
+    try:
+        found = json.loads(output)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("python"), str) else None
+
+
+def here() -> dict[str, str]:
+    """Return the versions of this Python and of its packages, as `TELL` does."""
+    found = {"python": sys.version.split()[0]}
+    for name in (*MUST_EQUAL, *SHOULD_EQUAL):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def judged(found: dict[str, Any], what: str, where: str | None, command: str | None) -> Finding:
+    """Return a finding on versions elsewhere, compared with the driver's."""
+    own = here()
+    minor = ".".join(str(found.get("python", "?")).split(".")[:2])
+    if minor != ".".join(own["python"].split(".")[:2]):
+        return failed(
+            f"{what} is Python {found.get('python', '?')}, and the driver is {own['python']}",
+            hint="tasks are pickled between the two: both need the same minor version",
+            where=where,
+            command=command,
+        )
+    wrong = [name for name in MUST_EQUAL if found.get(name) != own.get(name)]
+    if wrong:
+        told = ", ".join(f"{name} {found.get(name, 'not installed')} (driver: {own.get(name)})" for name in wrong)
+        packages = " ".join(f"{name}=={own.get(name)}" for name in wrong)
+        return failed(
+            f"{what} has {told}",
+            hint=f"install the driver's versions there: {packages}",
+            where=where,
+            command=command,
+        )
+    differing = [name for name in SHOULD_EQUAL if found.get(name) != own.get(name)]
+    if differing:
+        told = ", ".join(f"{name} {found.get(name, 'not installed')} (driver: {own.get(name)})" for name in differing)
+        hint = "what one side pickles the other may not read: install the driver's versions there"
+        return warning(f"{what} has {told}", hint=hint, where=where, command=command)
+    return ok(f"{what}: Python {found['python']}, Parsl {found['parsl']}", command=command)
