@@ -1,14 +1,16 @@
 """Who is measured, and the virtual environment each lives in.
 
 An environment's packages are pinned in ``requirements/NAME.txt`` and set up once in ``.venv-bench/NAME`` at the top of
-the checkout; changed pins set it up anew, and a set-up that was cut short starts over. pilotage lives in the checkout's
-own ``.venv``.
+the checkout; changed pins, or another Python than the checkout's, set it up anew, and a set-up that was cut short
+starts over. pilotage lives in the checkout's own ``.venv``, and all of them are of that one's Python: two builds of the
+same version differ in speed by more than what is looked for here.
 """
 
 import hashlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -32,7 +34,8 @@ class Environment:
         if self.requirements is None:
             return None if self.python().exists() else f"{self.folder.name} is not there: make setup-dev"
         stamp = self.folder / ".pins"
-        pins = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
+        build = f"{sys.version} {sysconfig.get_config_var('CONFIG_ARGS')}"
+        pins = hashlib.sha256(self.requirements.read_bytes() + build.encode()).hexdigest()
         if stamp.is_file() and stamp.read_text() == pins:
             return None
         print(f"setting up {self.folder.relative_to(ROOT)} ...", file=sys.stderr, flush=True)

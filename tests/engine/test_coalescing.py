@@ -559,6 +559,7 @@ finally:
 """)
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_fail_their_block_and_the_calls(run):
     out = run(
         """
@@ -566,7 +567,7 @@ def test_workers_that_cannot_start_fail_their_block_and_the_calls(run):
 def work(n): return n
 print(type(work(1).exception(80)).__name__)
 """,
-        cpu_affinity="list:99998:99999",
+        cpu_affinity="list:x:y",
         executor={"block_error_handler": True},
     )
     assert out == ["BadStateException"]

@@ -43,17 +43,18 @@ def test_ours_starts_the_pool_in_its_folder(python, folder):
 
 def test_another_command_stays_as_it_is():
     assert with_our_pool("my_pool --port 5", "/x", ["/y"]) == "my_pool --port 5"
-    assert with_our_interchange(["interchange.py"]) == ["interchange.py"]
-    assert with_our_interchange(["nice", "python", "-m", commands.INTERCHANGE])[-1] == commands.INTERCHANGE
+    assert with_our_interchange(["interchange.py"], 30) == ["interchange.py"]
+    assert with_our_interchange(["nice", "python", "-m", commands.INTERCHANGE], 30)[-1] == commands.INTERCHANGE
 
 
 def test_our_interchange_knows_its_driver():
     given = interchange_command("/p y")
     assert given == ["/p y", "-P", "-m", "parsl.executors.high_throughput.interchange"]
-    assert with_our_interchange(given) == [
-        *("/p y", "-P", "-m", "pilotage.engine.interchange", "--driver", str(os.getpid()))
+    assert with_our_interchange(given, 5) == [
+        *("/p y", "-P", "-m", "pilotage.engine.interchange", "--driver", str(os.getpid()), "--heartbeat-period", "5")
     ]
-    assert with_our_interchange(tuple(given))[0] == "/p y"
+    assert with_our_interchange(tuple(given), 5)[0] == "/p y"
+    assert with_our_interchange(given, 5, 54321)[-2:] == ["--worker-port", "54321"]
 
 
 def test_a_parsl_with_another_command(monkeypatch):

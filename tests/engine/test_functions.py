@@ -77,8 +77,8 @@ def again(functions, function):
 )
 def test_as_long_as_nothing_changes_it_is_serialized_once(functions, names, name):
     function = getattr(names, name)
-    first = functions.serialized(function, [])
-    assert functions.serialized(function, []) is first
+    first = functions.serialized(function, []).message
+    assert functions.serialized(function, []).message is first
     assert functions.count == 1
 
 
@@ -125,14 +125,14 @@ def test_every_change_is_seen(functions, names, name, change):
 
 
 def test_what_comes_out_is_the_function(functions, names):
-    assert pickle.loads(functions.serialized(names.deep, []))(1) == 3
+    assert pickle.loads(functions.serialized(names.deep, []).message)(1) == 3
     names.NUMBER = 10
-    assert pickle.loads(functions.serialized(names.deep, []))(1) == 21
+    assert pickle.loads(functions.serialized(names.deep, []).message)(1) == 21
 
 
 def test_a_function_that_can_be_imported_is_sent_by_name(functions):
-    assert pickle.loads(functions.serialized(math.sqrt, [])) is math.sqrt
-    assert len(functions.serialized(functools.wraps, [])) < 60
+    assert pickle.loads(functions.serialized(math.sqrt, []).message) is math.sqrt
+    assert len(functions.serialized(functools.wraps, []).message) < 60
 
 
 def test_the_least_used_are_forgotten(functions, monkeypatch):
@@ -156,7 +156,7 @@ def test_what_changes_while_it_is_serialized_is_seen_the_next_time(functions, na
     functions._plugin.serialize_and_keep = changing
     functions.serialized(names.number, [])
     functions._plugin.serialize_and_keep = original
-    assert pickle.loads(functions.serialized(names.number, []))(0) == 2
+    assert pickle.loads(functions.serialized(names.number, []).message)(0) == 2
 
 
 def test_large_functions_are_not_kept_for_ever(functions, monkeypatch):

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from concurrent.futures import Future
 from pathlib import Path
 
 import parsl
@@ -388,6 +389,20 @@ def test_a_kernel_that_was_closed_in_between(kernel):
     for generator in (results, futures):
         with pytest.raises(UsageError, match="has been closed"):
             list(generator)
+
+
+def test_what_does_not_come_since_the_kernel_was_closed_is_not_waited_for(kernel, monkeypatch):
+    # As an executor of worker processes leaves the futures of what it had when it is shut down.
+    monkeypatch.setattr(kernel.executors["threads"], "submit", lambda *_, **__: Future())
+    results = package.map(square, range(2), chunksize=1)
+    futures = package.submit_all(square, range(9), window=2)
+    next(futures), next(futures)
+    closing = threading.Timer(0.5, kernel.cleanup)
+    closing.start()
+    for generator in (results, futures):
+        with pytest.raises(UsageError, match="has been closed"):
+            next(generator)
+    closing.join()
 
 
 def test_submit_all_keeps_the_order_and_runs_ahead(kernel):

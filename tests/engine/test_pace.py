@@ -12,12 +12,12 @@ def test_it_proves_itself_and_loses_it_by_one_slow_call():
     pace = Pace()
     for _ in range(PROOFS):
         assert not pace.is_short
-        pace.add(0.001, SHORT)
+        pace.add([0.001], SHORT)
     assert pace.is_short
-    pace.add(1.0, SHORT)
+    pace.add([1.0], SHORT)
     assert not pace.is_short
     for _ in range(PROOFS):
-        pace.add(0.001, SHORT)
+        pace.add([0.001], SHORT)
     assert pace.is_short
     assert pace.seconds < SHORT  # what was slow once does not count for ever
 
@@ -25,7 +25,7 @@ def test_it_proves_itself_and_loses_it_by_one_slow_call():
 def test_one_that_travels_alone_is_never_short():
     pace = Pace(alone=True)
     for _ in range(10):
-        pace.add(0.0, SHORT)
+        pace.add([0.0], SHORT)
     assert not pace.is_short
 
 
@@ -33,7 +33,7 @@ def test_one_that_travels_alone_is_never_short():
 def test_the_estimate_is_of_what_was_measured_since_it_was_last_slow(times):
     pace = Pace()
     for seconds in times:
-        pace.add(seconds, SHORT)
+        pace.add([seconds], SHORT)
     slow = [number for number, seconds in enumerate(times) if seconds > SHORT]
     since = times[slow[-1] + 1 :] if slow else times
     assert pace.proofs == len(since)

@@ -52,8 +52,16 @@ def run_alone(prepare, pilotage):
     return start
 
 
-@pytest.mark.parametrize("site", ["threads", "laptop"])
-@pytest.mark.parametrize("habit", HABITS)
+def on_both():
+    """Yield each habit with each site; of those that are right anyhow, or rare, most are left to the whole suite."""
+    for number, habit in enumerate(HABITS):
+        yield pytest.param(habit, "threads", marks=[pytest.mark.slow] if number % 4 else [])
+        yield pytest.param(
+            habit, "laptop", marks=[pytest.mark.slow] if number % 3 and habit in rarer_habits.RARER else []
+        )
+
+
+@pytest.mark.parametrize(("habit", "site"), list(on_both()))
 def test_habit(habit, site, run):
     right, errors = run(habit, "--site", site)
     assert right, errors

@@ -32,7 +32,7 @@ def test_what_has_no_room_is_refused_and_harms_nothing():
         slot.prepare(1, 2)
     assert slots[1].add(0, 0.5, b"x" * (SIZE // 2))
     assert not slots[1].add(1, 0.5, b"y" * (SIZE // 2))
-    assert [one.outcome for one in unpacked(slots[1].records(0, slots[1].used))] == [b"x" * (SIZE // 2)]
+    assert [outcome for _, _, outcome in unpacked(slots[1].records(0, slots[1].used))] == [b"x" * (SIZE // 2)]
     for slot in (slots[0], slots[2]):
         assert slot.used == 0
         assert slot.task == 1

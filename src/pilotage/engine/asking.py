@@ -10,6 +10,9 @@ import zmq
 from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
 from parsl.executors.high_throughput.zmq_pipes import CommandClient
 
+PORT = "WORKER_BINDS"
+"""Parsl's question for the port that workers connect to."""
+NO_ANSWER = (CommandClientBadError, CommandClientTimeoutError)
 SLICE = 200
 """Milliseconds between two looks whether the interchange is still there."""
 
@@ -21,14 +24,19 @@ class CarefulCommandClient(CommandClient):
     ----------
     client: Parsl's own, whose socket this one takes over.
     is_gone: whether the interchange has ended.
+    port: what the first question for the workers' port is answered with, without asking; None asks.
     """
 
-    def __init__(self, client: CommandClient, is_gone: Callable[[], bool]) -> None:
+    def __init__(self, client: CommandClient, is_gone: Callable[[], bool], port: int | None = None) -> None:
         vars(self).update(vars(client))
         self._is_gone = is_gone
+        self._known_port = port
 
     def run(self, message: Any, max_retries: int = 3, timeout_s: float | None = None) -> Any:  # noqa: ARG002
         """Return the answer; see Parsl's. Raises CommandClientTimeoutError when there will be none in time."""
+        if message == PORT and self._known_port is not None:
+            port, self._known_port = self._known_port, None
+            return port
         end = None if timeout_s is None else time.monotonic() + timeout_s
         with self._lock:
             if not self.ok:

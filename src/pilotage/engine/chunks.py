@@ -136,7 +136,7 @@ class Job:
                 if self._source.error is not None:
                     raise self._source.error
                 return None
-            self._note(self._ended.get())
+            self._note(self.target.wait(self._ended))
 
     def taken(self, chunk: Chunk) -> None:
         """Note that a chunk's results were handed on."""

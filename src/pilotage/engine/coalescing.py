@@ -29,8 +29,8 @@ from parsl.app.errors import RemoteExceptionWrapper
 from parsl.executors.high_throughput.errors import ManagerLost
 
 from pilotage.engine import collector
-from pilotage.engine.future import CallFuture
-from pilotage.engine.pace import Known
+from pilotage.engine.future import CallFuture, finish
+from pilotage.engine.pace import Known, Pace
 from pilotage.worker.batch import PLAIN, RAISED, packed
 from pilotage.worker.report import CallLost, Report
 from pilotage.worker.serializer import ToDriver
@@ -54,6 +54,13 @@ HOLD = 0.002
 FIRST = 2
 """Tasks on their way before the first worker has connected."""
 
+_NOTHING: Any = (b"", b"", 0, None)
+_PLAIN, _RAISED = PLAIN[0], RAISED[0]
+_SMALL: dict[bytes, Any] = {
+    PLAIN + pickle.dumps(value, pickle.HIGHEST_PROTOCOL): value for value in (None, True, False, *range(-5, 257))
+}
+"""Outcomes whose value Python has one object of: to look them up takes half of the time."""
+
 logger = logging.getLogger("parsl.pilotage.coalescing")
 
 
@@ -63,39 +70,31 @@ class Call(CallFuture):
     Parameters
     ----------
     known: its function.
+    task: the kernel's number of the task, None where it is not known.
     function: the function serialized.
     arguments: ``(args, kwargs)`` of plain values, or both pickled.
     size: bytes of the arguments, about.
-    task: the kernel's number of the task, None where it is not known.
     keep: what has to live until the outcome is there.
     """
 
     mark: Any = None
     """What its result is kept by with those of its batch, None where it is not."""
+    reruns = 0
+    """Times that it has been sent again after a loss."""
 
     def __init__(
         self,
         known: Known,
+        task: int | None,
         function: bytes,
         arguments: bytes | tuple[Any, Any],
         size: int,
-        task: int | None,
         keep: Any,
     ) -> None:
         self.known = known
-        self.pace = known.pace
-        self.function = function
-        self.arguments = arguments
-        self.size = size
         self.task = task
-        self.keep = keep
-        self.reruns = known.reruns
-
-    def release(self) -> None:
-        """Let go of what is not needed any more: Parsl keeps the future for as long as it keeps the task."""
-        self.function = b""
-        self.arguments = b""
-        self.keep = None
+        # One attribute for all that is let go of with the outcome: Parsl keeps the future as long as it keeps the task.
+        self.content: tuple[bytes, bytes | tuple[Any, Any], int, Any] | None = (function, arguments, size, keep)
 
 
 class Kept(NamedTuple):
@@ -122,7 +121,7 @@ class Batch:
         self.calls: list[Call | None] = list(calls)
         self.work = work
         self.marks = [call.mark for call in calls]
-        self.short = len(calls) > 1 or calls[0].pace.is_short
+        self.short = len(calls) > 1 or calls[0].known.pace.is_short
 
 
 class Coalescer:
@@ -143,6 +142,7 @@ class Coalescer:
         self._flying: dict[int, Batch] = {}
         self._short_flying = 0
         self._capacity = 0
+        self._window = FIRST
         self._held: float | None = None
         self._answers = ToDriver()
         self.keep: Callable[[Kept], None] | None = None
@@ -162,16 +162,17 @@ class Coalescer:
         with self.lock:
             self.outstanding += 1
             self._waiting.append(call)
-            if len(self._flying) < self._window:
-                failed = self._pump()
-            else:
+            if len(self._flying) >= self._window:
                 return
-        _fail(failed)
+            failed = self._pump()
+        if failed:
+            _fail(failed)
 
     def connected(self, capacity: int) -> None:
         """Take in how many tasks the connected managers can hold."""
         with self.lock:
             self._capacity = capacity
+            self._window = 2 * capacity if capacity else FIRST
             failed = self._pump()
         _fail(failed)
 
@@ -200,10 +201,6 @@ class Coalescer:
         _fail([(call, error) for call in waiting])
 
     @property
-    def _window(self) -> int:
-        return 2 * self._capacity if self._capacity else FIRST
-
-    @property
     def _short(self) -> float:
         return min(SHORT_AT_MOST, max(SHORT, SHORT_A_WORKER * self._capacity))
 
@@ -223,23 +220,28 @@ class Coalescer:
 
     def _next_batch(self) -> list[Call]:
         waiting = self._waiting
-        first = waiting[0]
-        if not first.pace.is_short:
+        pace = waiting[0].known.pace
+        if not pace.is_short:
             return [waiting.popleft()]
         idle = max(self._capacity - len(self._flying), 0)
-        seconds = first.pace.seconds
+        seconds = pace.seconds
         little = len(waiting) * seconds < ROUND_TRIP and len(waiting) < CALLS // 4
         if self._short_flying and little and self._may_hold():
             return []
         self._held = None
         share = -(-len(waiting) // (idle or max(self._window - len(self._flying), 1)))
-        most = min(share, CALLS, 2 * first.pace.proofs)
+        most = min(share, CALLS, 2 * pace.proofs)
         calls: list[Call] = []
         work, size = 0.0, 0
-        while waiting and len(calls) < most and waiting[0].pace.is_short:
+        while waiting and len(calls) < most:
             call = waiting[0]
-            work += call.pace.seconds
-            size += call.size
+            if call.known.pace is not pace:
+                pace = call.known.pace
+                if not pace.is_short:
+                    break
+                seconds = pace.seconds
+            work += seconds
+            size += call.content[2] if call.content is not None else 0
             if calls and (work > TARGET or size > BYTES):
                 break
             calls.append(waiting.popleft())
@@ -253,7 +255,10 @@ class Coalescer:
 
     def _launch(self, calls: list[Call]) -> None:
         places: dict[bytes, int] = {}
-        work = [(places.setdefault(call.function, len(places)), call.task, call.arguments) for call in calls]
+        work = []
+        for call in calls:
+            function, arguments, _, _ = call.content or _NOTHING
+            work.append((places.setdefault(function, len(places)), call.task, arguments))
         batch = Batch(calls, pickle.dumps(work, pickle.HIGHEST_PROTOCOL))
         future, number = self._send(packed(batch.work, list(places)), len(calls), BUDGET if batch.short else 0.0)
         self._flying[number] = batch
@@ -285,14 +290,21 @@ class Coalescer:
     def _take_in(self, number: int, batch: Batch, report: Report, *, final: bool) -> None:
         outcomes: list[tuple[int, Call, bytes]] = []
         failed: list[tuple[Call, BaseException]] = []
-        short = self._short
         with self.lock:
             calls = batch.calls
+            times: dict[Pace, list[float]] = {}
             for index, seconds, outcome in unpacked(report.records):
                 if (call := calls[index]) is not None:
                     calls[index] = None
-                    call.pace.add(seconds, short)
                     outcomes.append((index, call, outcome))
+                    pace = call.known.pace
+                    if pace in times:
+                        times[pace].append(seconds)
+                    else:
+                        times[pace] = [seconds]
+            short = self._short
+            for pace, taken in times.items():
+                pace.add(taken, short)
             if final:
                 self._forget(number, batch)
                 failed += self._lost(batch, report)
@@ -313,7 +325,7 @@ class Coalescer:
         begun = 0 if final else (report.returned if report.returned is not None else len(batch.calls))
         calls = batch.calls
         if not final and begun and (running := calls[begun - 1]) is not None:
-            running.pace.refute()
+            running.known.pace.refute()
             if batch.short:
                 batch.short = False
                 self._short_flying -= 1
@@ -337,7 +349,7 @@ class Coalescer:
         for index, call in enumerate(calls[: last + 1]):  # where the manager is lost too, an outcome may be on its way
             if call is None:
                 continue
-            call.pace.refute()
+            call.known.pace.refute()
             if not self._may_rerun(call):  # else it stays, and goes back with those that have not begun
                 calls[index] = None
                 failed.append((call, CallLost(rank, host, how, call.known.name)))
@@ -345,19 +357,19 @@ class Coalescer:
 
     @staticmethod
     def _may_rerun(call: Call) -> bool:
-        call.reruns -= 1
-        return call.reruns >= 0
+        call.reruns += 1
+        return call.reruns <= call.known.reruns
 
     def _settle(self, batch: Batch, report: Report, outcomes: Sequence[tuple[int, Call, bytes]]) -> None:
         """Give calls their outcomes, and let what is to be kept be kept before."""
         answers: list[Any] = []
         others: dict[int, Any] = {}
         for index, call, outcome in outcomes:
-            body: Any = memoryview(outcome)[1:]
-            if outcome[0] == PLAIN[0]:
-                answers.append(pickle.loads(body))
+            if outcome[0] == _PLAIN:
+                answer = _SMALL.get(outcome, _NOTHING)
+                answers.append(pickle.loads(memoryview(outcome)[1:]) if answer is _NOTHING else answer)
                 continue
-            answers.append(answer := self._answers.deserialize(body))
+            answers.append(answer := self._answers.deserialize(memoryview(outcome)[1:]))  # type: ignore[arg-type]
             if call.mark is not None and not isinstance(answer, RemoteExceptionWrapper):
                 others[index] = answer
         if self.keep is not None and outcomes and any(batch.marks):
@@ -365,12 +377,14 @@ class Coalescer:
                 self.keep(Kept(batch.marks, batch.work, report.records, others))
             except Exception:  # the calls have their outcomes all the same
                 logger.exception("results could not be kept")
+        found: list[tuple[Call, Any, BaseException | None]] = []
         for (_, call, outcome), answer in zip(outcomes, answers, strict=True):
-            call.release()  # not before: a class of the answer may live by the call alone
-            if outcome[0] == RAISED[0]:
-                _set(call.set_exception, answer.get_exception())
+            call.content = None  # not before: a class of the answer may live by the call alone
+            if outcome[0] == _RAISED:
+                found.append((call, None, answer.get_exception()))
             else:
-                _set(call.set_result, answer)
+                found.append((call, answer, None))
+        finish(found)
 
 
 def _exception(serialized: bytes) -> BaseException:
@@ -383,14 +397,5 @@ def _exception(serialized: bytes) -> BaseException:
     return error
 
 
-def _set(setter: Callable[[Any], None], value: Any) -> None:
-    try:
-        setter(value)
-    except BaseException:
-        # A callback of the script's may raise anything; this is the thread that all other calls wait for.
-        logger.exception("a callback of a future has failed")
-
-
 def _fail(failed: Sequence[tuple[Call, BaseException]]) -> None:
-    for call, error in failed:
-        _set(call.set_exception, error)
+    finish([(call, None, error) for call, error in failed])

@@ -36,8 +36,7 @@ def relax() -> None:
         _users += 1
         if _users == 1 and gc.isenabled():
             _before = gc.get_threshold()
-            gc.collect()
-            gc.freeze()
+            gc.freeze()  # what is garbage already is found afterwards: to look for it here would keep the start waiting
             gc.set_threshold(*THRESHOLDS)
             _limit = (system.resident() or 0) + _growth()
 

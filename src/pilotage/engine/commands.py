@@ -33,24 +33,33 @@ def interchange_command(python: str) -> list[str]:
     return [python, "-P", "-m", INTERCHANGE]
 
 
-def with_our_pool(command: str, cwd: str, path: Sequence[str], driver: str = "") -> str:
+def with_our_pool(command: str, cwd: str, path: Sequence[str], driver: str = "", options: Sequence[str] = ()) -> str:
     """Return a launch command with our start of the pool in the place of Parsl's; another command as it is.
 
-    ``driver`` is the driver's identity as text, which the node guard watches.
+    ``driver`` is the driver's identity as text, which the node guard watches; ``options`` are more of our pool's.
     """
-    options = ["--cwd", cwd, *(part for folder in path for part in ("--path", folder))]
-    options += ["--recursion-limit", str(sys.getrecursionlimit())] if sys.getrecursionlimit() != USUAL_LIMIT else []
-    options += ["--driver", driver] if driver else []
-    ours = shlex.join(["-m", OUR_POOL, *options, "--"])
+    given = ["--cwd", cwd, *(part for folder in path for part in ("--path", folder))]
+    given += ["--recursion-limit", str(sys.getrecursionlimit())] if sys.getrecursionlimit() != USUAL_LIMIT else []
+    given += ["--driver", driver] if driver else []
+    ours = shlex.join(["-m", OUR_POOL, *given, *options, "--"])
     return command.replace(f"-m {POOL}", ours, 1)
 
 
-def with_our_interchange(command: Sequence[str]) -> list[str]:
+def is_usual_interchange(command: Sequence[str]) -> bool:
+    """Return whether an interchange command is one of `interchange_command`, which `with_our_interchange` changes."""
+    return list(command)[1:] == ["-P", "-m", INTERCHANGE]
+
+
+def with_our_interchange(command: Sequence[str], heartbeat_period: float, port: int | None = None) -> list[str]:
     """Return an interchange command with our start of it in the place of Parsl's; another command as it is.
 
-    Ours is told which process it belongs to: its parent may be gone before it can ask.
+    Ours is told which process it belongs to: its parent may be gone before it can ask. ``port`` is the one that is
+    reserved for its workers.
     """
     parts = list(command)
-    if parts[1:] != ["-P", "-m", INTERCHANGE]:
+    if not is_usual_interchange(parts):
         return parts
-    return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, "--driver", str(os.getpid())]
+    options = ["--driver", str(os.getpid()), "--heartbeat-period", f"{heartbeat_period:g}"]
+    if port is not None:
+        options += ["--worker-port", str(port)]
+    return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, *options]

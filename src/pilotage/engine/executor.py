@@ -7,50 +7,48 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import os
 import pickle
-import shlex
 import threading
+import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import parsl.executors
 import typeguard
 import zmq
-from parsl.executors.errors import BadStateException, ExecutorError
-from parsl.executors.high_throughput.errors import CommandClientBadError, CommandClientTimeoutError
+from parsl.executors.errors import BadStateException, InvalidResourceSpecification
 from parsl.executors.high_throughput.executor import HTEXFuture
 from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
 from parsl.serialize.facade import pack_buffers
 
-from pilotage import journal
+from pilotage import events, journal
 from pilotage.engine import collector
-from pilotage.engine.asking import CarefulCommandClient
+from pilotage.engine.beginning import EarlyExecutor
 from pilotage.engine.coalescing import Coalescer
-from pilotage.engine.commands import POOL, with_our_interchange, with_our_pool
+from pilotage.engine.commands import POOL, with_our_pool
 from pilotage.engine.current import current
-from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, Incoming
+from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE, Incoming
 from pilotage.engine.outbox import Keeper, Outbox, unsendable
+from pilotage.engine.replacing import LOSSES, failed_in_a_row, has_failed, in_vain_in_a_row, pause, was_killed
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
+from pilotage.worker.news import NEWS, news_of
 from pilotage.worker.report import NUMBER, PARTIAL
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
 
-T = TypeVar("T")
-NO_ANSWER = (CommandClientBadError, CommandClientTimeoutError)
+MPI_KEYS = {"num_nodes", "num_ranks", "ranks_per_node", "launcher_options"}
 ENDED = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.CANCELLED)
 """States of a block whose nodes are its no more; of one that has vanished, only heartbeats can tell."""
-LOSSES = 3
-"""Blocks in a row that must have failed before an executor is given up though they had worked."""
 
 
-class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
+class HighThroughputExecutor(EarlyExecutor):
     """Parsl's executor, under which a script that is right on threads is right.
 
     Parameters
@@ -64,9 +62,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
     rerun_lost: times that a call which may have begun is sent again free of charge when it was lost.
     apps: what holds for single apps, by the function's name: ``coalesce`` and ``rerun_lost``.
     relax_collector: whether Python's garbage collector looks less often in this process until the shutdown.
+    workers_per_place: workers on each accelerator, where ``available_accelerators`` are places in what the scheduler
+        gives to a job; 0 where they are ids, to be taken as they are.
     """
 
-    @typeguard.typechecked
     def __init__(
         self,
         *arguments: Any,
@@ -78,8 +77,10 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         rerun_lost: int = 0,
         apps: Mapping[str, Mapping[str, Any]] | None = None,
         relax_collector: bool = False,
+        workers_per_place: int = 0,
         **named: Any,
     ) -> None:
+        _check_types(locals())
         super().__init__(*arguments, **named)
         self.serializer = serializer
         self.script_path = tuple(script_path)
@@ -89,20 +90,21 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self.rerun_lost = rerun_lost
         self.apps = apps
         self.relax_collector = relax_collector
+        self.workers_per_place = workers_per_place
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
         self._plugins = (FunctionToWorker(), ToWorker(), ToWorker())
-        self._composing = False
         self._ending = False
-        self._interchange_key = ""
         self._block_watch: BlockWatch | None = None
         self._our_pool = False
         self._relaxed = False
         self._told_ended: set[str] = set()
+        self._asked_for_blocks = 0.0
+        self._in_vain = 0
 
     def start(self) -> None:
-        """Start the interchange; where that fails half-way, what was started is ended."""
+        """Start the interchange and the first blocks; where that fails half-way, what was started is ended."""
         self.script_path = self.script_path or tuple(driver_script_path())
         self.worker_cwd = self.worker_cwd or str(Path.cwd())
         self.driver = self.driver or processes.as_text(processes.identity(os.getpid()))
@@ -110,6 +112,7 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self._our_pool = f"-m {POOL}" in self.launch_cmd
         if self.coalesce and self.serializer != "parsl" and self._our_pool:
             self._coalescer = Coalescer(self._send_batch)
+        self._watch()
         try:
             super().start()
         except BaseException:
@@ -138,6 +141,13 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             return super().submit(func, resource_specification, *args, **kwargs)
         self.validate_resource_spec(resource_specification)
         return self._submit_alone(func, resource_specification, args, kwargs)
+
+    def validate_resource_spec(self, resource_specification: dict[str, Any]) -> None:
+        """Raise InvalidResourceSpecification for a call that this executor has no place for; see Parsl's."""
+        if wanted := MPI_KEYS & set(resource_specification):
+            words = "this site runs no MPI programs: [site.NAME.mpi] lets it, or --set mpi.launcher=mpiexec"
+            raise InvalidResourceSpecification(wanted, words)
+        super().validate_resource_spec(resource_specification)
 
     def _submit_alone(
         self,
@@ -186,6 +196,17 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
     def _heard(self, message: bytes) -> None:
         """Take in what our interchange says beside Parsl's results."""
+        if message.startswith(NEWS):
+            news = news_of(message)
+            words = f"{news.host} (block {news.block} of {self.label}): {news.words}"
+            events.tell(news.kind, words, news.level, executor=self.label, block=news.block)
+            return
+        if message.startswith(JOINED):
+            self._watch().joined(*pickle.loads(memoryview(message)[len(JOINED) :]))
+            return
+        if message.startswith(SILENCE):
+            self._watch().silent(pickle.loads(memoryview(message)[len(SILENCE) :]))
+            return
         if self._coalescer is None:
             return
         if message.startswith(CAPACITY):
@@ -223,91 +244,33 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         if self._coalescer is not None:
             self._coalescer.fail_all(BadStateException(self, self.executor_exception))
 
-    def initialize_scaling(self) -> None:
-        """Compose the launch command, with folders quoted for the shell, which Parsl leaves to luck."""
-        plain: Any = self.cert_dir, self.logconf_path
-        quoted: Any = [_for_shell(path) for path in plain]
-        self.cert_dir, self.logconf_path = quoted
-        self._composing = True
-        try:
-            super().initialize_scaling()
-        finally:
-            self._composing = False
-            self.cert_dir, self.logconf_path = plain
-
-    @property
-    def worker_logdir(self) -> str:
-        """Folder of the workers' logs."""
-        folder: str = super().worker_logdir
-        return _for_shell(folder) or folder if self._composing else folder
-
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
-        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "")
+        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "", self._pool_options())
 
-    def _start_local_interchange_process(self) -> None:
-        self.command_client = CarefulCommandClient(self.command_client, self._interchange_is_gone)
-        given = self.interchange_launch_cmd
-        self.interchange_launch_cmd = with_our_interchange(given)
-        self._interchange_key = journal.intend("process", role="interchange", name=self.label)
-        try:
-            super()._start_local_interchange_process()
-        finally:
-            self.interchange_launch_cmd = given
-            if self.interchange_proc is not None:
-                journal.identify(self._interchange_key, **processes.identity(self.interchange_proc.pid))
-
-    def connected_managers(self) -> list[dict[str, Any]]:
-        """Return the connected managers; none when the interchange has ended."""
-        return self._ask(super().connected_managers, [])
-
-    def connected_managers_packages(self) -> dict[str, dict[str, str]]:
-        """Return the packages that each manager has; none when the interchange has ended."""
-        return self._ask(super().connected_managers_packages, {})
-
-    def connected_blocks(self) -> list[str]:
-        """Return the blocks with a connected manager; none when the interchange has ended."""
-        return self._ask(super().connected_blocks, [])
+    def _pool_options(self) -> list[str]:
+        """Return what our start of the pool is told beside where it works."""
+        return ["--on-each", str(self.workers_per_place)] if self.workers_per_place else []
 
     def scale_in(self, blocks: int, max_idletime: float | None = None) -> list[str]:
         """End blocks, and return which; see Parsl's, which takes none to mean all that have not connected yet."""
-        ended: list[str] = super().scale_in(blocks, max_idletime) if blocks > 0 else []
+        if blocks <= 0:
+            return []
+        if (first := self._first) is not None:  # before the strategy has begun, it is the end that asks
+            first.stop()
+            first.wait()  # Parsl goes through the blocks, of which there must not become more meanwhile
+        ended: list[str] = super().scale_in(blocks, max_idletime)
         return ended
 
     def _hold_block(self, block_id: str) -> None:
         logs.ends_in_order(self.worker_logdir, block_id)
         super()._hold_block(block_id)
 
-    def _hold_manager(self, manager_id: str) -> None:
-        self._ask(lambda: super(HighThroughputExecutor, self)._hold_manager(manager_id), None)
-
-    def _ask(self, question: Callable[[], T], otherwise: T) -> T:
-        if self._interchange_is_gone():
-            return otherwise
-        try:
-            return question()
-        except NO_ANSWER:
-            if not self._interchange_is_gone():
-                raise
-            return otherwise
-
-    def _interchange_is_gone(self) -> bool:
-        return self.interchange_proc is None or self.interchange_proc.poll() is not None
-
-    def _gone(self) -> ExecutorError:
-        code = self.interchange_proc.returncode if self.interchange_proc is not None else None
-        return ExecutorError(self, f"its interchange has ended (exit code {code}); its log is in {self.logdir}")
-
     def poll_facade(self) -> None:
         """Ask for the blocks' states; where the interchange has ended, fail the tasks, which will not return."""
-        if self._interchange_is_gone() and not self._ending:
-            if not self.bad_state_is_set:
-                self.set_bad_state_and_fail_all(self._gone())
-            # Calls may have been on their way into the list while it was gone through.
-            for future in [future for future in list(self.tasks.values()) if not future.done()]:
-                future.set_exception(BadStateException(self, self.executor_exception))
-            if self._coalescer is not None:
-                self._coalescer.fail_all(BadStateException(self, self.executor_exception))
+        while (first := self._first) is not None and not first.are_over(0.5):  # a scheduler may take minutes for them
+            self._fail_if_gone()
+        self._fail_if_gone()
         super().poll_facade()
         if self._ending:
             return
@@ -316,6 +279,17 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
         self._watch().look(self._status, self.outstanding())
         self._tell_of_ended_blocks()
 
+    def _fail_if_gone(self) -> None:
+        if not self._interchange_is_gone() or self._ending:
+            return
+        if not self.bad_state_is_set:
+            self.set_bad_state_and_fail_all(RuntimeError(self._gone().reason))  # Parsl says whose it is
+        # Calls may have been on their way into the list while it was gone through.
+        for future in [future for future in list(self.tasks.values()) if not future.done()]:
+            future.set_exception(BadStateException(self, self.executor_exception))
+        if self._coalescer is not None:
+            self._coalescer.fail_all(BadStateException(self, self.executor_exception))
+
     def _tell_of_ended_blocks(self) -> None:
         """Let the interchange forget what was on blocks that have ended: else it waits for heartbeats, two minutes."""
         for block, status in list(self._status.items()):
@@ -323,11 +297,18 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
                 self._told_ended.add(block)
                 self._ask(functools.partial(self.command_client.run, [BLOCK_ENDED, block], timeout_s=10), None)
 
+    def _managers_a_block(self) -> int:
+        return int(getattr(self.provider, "nodes_per_block", 1) or 1)
+
     def _watch(self) -> BlockWatch:
         if self._block_watch is None:
             walltime = getattr(self.provider, "walltime", None)
             self._block_watch = BlockWatch(
-                self.label, seconds(walltime) if walltime else None, lambda: list(self.connected_blocks())
+                self.label,
+                seconds(walltime) if walltime else None,
+                lambda: list(self.connected_blocks()),
+                nodes=self._managers_a_block(),
+                drain=self.drain_period,
             )
         return self._block_watch
 
@@ -336,21 +317,37 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
         But a node on which each manager dies, or a task that ends each, may not go on for ever.
         """
-        if not any(map(_has_failed, status.values())):  # polled ten times a second, and asking costs the interchange
+        if not any(map(has_failed, status.values())):  # polled ten times a second, and asking costs the interchange
             super().handle_errors(status)
             return
         worked = set(self.connected_blocks())
-        in_a_row = itertools.takewhile(_has_failed, (status[block] for block in sorted(status, key=int, reverse=True)))
-        if len(list(in_a_row)) < LOSSES:
-            lost = {
-                block for block, one in status.items() if _has_failed(one) and (block in worked or _was_killed(one))
-            }
+        if failed_in_a_row(status) < LOSSES:
+            lost = {block for block, one in status.items() if has_failed(one) and (block in worked or was_killed(one))}
             status = {block: one for block, one in status.items() if block not in lost}
         super().handle_errors(status)
+
+    def scale_out_facade(self, n: int) -> list[str]:
+        """Start blocks, and return which; none for a while where the newest were all in vain."""
+        if n > 0 and self._first is None and self._must_pause():
+            return []
+        self._asked_for_blocks = time.monotonic()
+        return super().scale_out_facade(n)
+
+    def _must_pause(self) -> bool:
+        if in_vain_in_a_row(dict(self._status)) < LOSSES:
+            return False
+        in_vain = in_vain_in_a_row(dict(self._status), set(self.connected_blocks()))
+        left = pause(in_vain) - (time.monotonic() - self._asked_for_blocks)
+        if left > 0 and in_vain > self._in_vain:
+            words = f"{in_vain} blocks of {self.label} in a row were in vain; another is asked for in {left:.0f} s"
+            events.tell("blocks-in-vain", words, "warning", executor=self.label)
+        self._in_vain = in_vain
+        return left > 0
 
     def shutdown(self, timeout: float = 10.0) -> None:
         """End the interchange, and in a bad state the blocks too, which Parsl then leaves running."""
         self._ending = True
+        self._cancel_first_blocks()
         if self.bad_state_is_set and self.provider is not None:
             running = [block for block, status in self._status.items() if status.state not in TERMINAL_STATES]
             self.provider.cancel([self.blocks_to_job_id[block] for block in running if block in self.blocks_to_job_id])
@@ -363,6 +360,8 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
 
     def _end_half_started(self) -> None:
         self._ending = True
+        self._cancel_first_blocks()
+        self._release_port()
         if self.interchange_proc is not None:
             super().shutdown()
             return
@@ -378,27 +377,31 @@ class HighThroughputExecutor(parsl.executors.HighThroughputExecutor):
             self.zmq_monitoring.close()
 
 
-def _has_failed(status: JobStatus) -> bool:
-    return status.state in (JobState.FAILED, JobState.MISSING)
+def _check_types(given: Mapping[str, Any]) -> None:
+    """Raise TypeCheckError for an argument of ours that is none; typeguard's decorator would compile this file anew."""
+    for name, wanted in typing.get_type_hints(HighThroughputExecutor.__init__).items():
+        if name not in ("arguments", "named", "return"):
+            try:
+                typeguard.check_type(given[name], wanted)
+            except typeguard.TypeCheckError as error:
+                raise typeguard.TypeCheckError(f'argument "{name}": {error}') from None
 
 
-def _was_killed(status: JobStatus) -> bool:
-    return (status.exit_code or 0) > 128  # a shell's code for a signal
+def keyword_only(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of ``function`` that can only be given by name."""
+    return [one for one in inspect.signature(function).parameters.values() if one.kind is one.KEYWORD_ONLY]
 
 
-def _for_shell(path: str | None) -> str | None:
-    # Parsl fills the command in once more for each block, where a brace would be a field.
-    return None if path is None else shlex.quote(path).replace("{", "{{").replace("}", "}}")
-
-
-def _signature() -> inspect.Signature:
-    theirs = inspect.signature(parsl.executors.HighThroughputExecutor.__init__)
-    ours = inspect.signature(HighThroughputExecutor.__init__).parameters.values()
-    added = [parameter for parameter in ours if parameter.kind is parameter.KEYWORD_ONLY]
+def extended(theirs: type, added: Sequence[inspect.Parameter]) -> inspect.Signature:
+    """Return the signature of a constructor that takes what Parsl's does and more."""
+    known = inspect.signature(theirs.__init__)  # type: ignore[misc]
     # As if they could be given by place: RepresentationMixin shows no others.
     shown = [parameter.replace(kind=parameter.POSITIONAL_OR_KEYWORD) for parameter in added]
-    return theirs.replace(parameters=[*theirs.parameters.values(), *shown])
+    return known.replace(parameters=[*known.parameters.values(), *shown])
 
 
 # Parsl writes a config into its log, and checks of a site's arguments read the constructor: both see all of it.
-HighThroughputExecutor.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
+ADDED = keyword_only(HighThroughputExecutor.__init__)
+HighThroughputExecutor.__init__.__signature__ = extended(  # type: ignore[attr-defined]
+    parsl.executors.HighThroughputExecutor, ADDED
+)

@@ -37,34 +37,54 @@ class Functions:
     """The serialized functions of one executor; not for several threads at once."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, tuple[Callable[..., Any], bytes, Watch]] = OrderedDict()
+        self._kept: OrderedDict[int, Serialized] = OrderedDict()
         self._bytes = 0
         self._plugin = FunctionToWorker()
 
-    def serialized(self, function: Callable[..., Any], classes: list[type]) -> bytes:
+    def kept(self, function: Callable[..., Any]) -> Serialized | None:
+        """Return what is kept of ``function``, None where there is nothing or something has changed."""
+        kept = self._kept.get(id(function))
+        return kept if kept is not None and kept.watch.holds() else None
+
+    def serialized(self, function: Callable[..., Any], classes: list[type]) -> Serialized:
         """Return ``function`` as `FunctionToWorker` has it; raises whatever pickling raises.
 
         The classes that travel by value are appended to ``classes``; whoever waits for the answer keeps them.
         """
-        kept = self._kept.get(id(function))
-        if kept is not None and kept[2].holds():
-            return kept[1]
+        kept = self.kept(function)
+        if kept is not None:
+            return kept
         self._forget(id(function))
         watch = Watch()
         watched = watch.see(function)
-        message = self._plugin.serialize_and_keep(function, classes)
+        made = Serialized(function, self._plugin.serialize_and_keep(function, classes), watch)
         # The script's own thread may have changed something in between: then nobody knows what was pickled.
         if watched and watch.holds():
-            self._kept[id(function)] = function, message, watch
-            self._bytes += len(message)
+            self._kept[id(function)] = made
+            self._bytes += len(made.message)
             while len(self._kept) > KEPT or (len(self._kept) > 1 and self._bytes > KEPT_BYTES):
                 self._forget(next(iter(self._kept)))
-        return message
+        return made
 
     def _forget(self, key: int) -> None:
         kept = self._kept.pop(key, None)
         if kept is not None:
-            self._bytes -= len(kept[1])
+            self._bytes -= len(kept.message)
+
+
+class Serialized:
+    """A function, what it is serialized, and what has to be as it was for that.
+
+    ``note`` is the user's, for as long as the function is kept.
+    """
+
+    __slots__ = ("function", "message", "note", "watch")
+
+    def __init__(self, function: Callable[..., Any], message: bytes, watch: Watch) -> None:
+        self.function = function  # as long as it lives, no other has its id
+        self.message = message
+        self.watch = watch
+        self.note: Any = None
 
 
 class Watch:
@@ -73,26 +93,39 @@ class Watch:
     def __init__(self) -> None:
         self._names: list[tuple[dict[str, Any], str, Any]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
-        self._attributes: list[tuple[Any, str, Any]] = []
+        self._functions: list[tuple[types.FunctionType, Any, Any, Any]] = []
         self._sizes: list[tuple[dict[Any, Any], int]] = []
         self._items: list[tuple[Any, Callable[[Any], Any], list[Any]]] = []
         self._seen: dict[int, Any] = {}
 
     def holds(self) -> bool:
-        """Return whether all is as it was."""
+        """Return whether all is as it was; it is asked for each call."""
+        for function, code, defaults, named in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not named
+            ):
+                return False
         for names, name, value in self._names:
             if names.get(name, _ABSENT) is not value:
                 return False
         for cell, value in self._cells:
-            if _content(cell) is not value:
-                return False
-        for thing, name, value in self._attributes:
-            if getattr(thing, name) is not value:
+            try:
+                if cell.cell_contents is not value:
+                    return False
+            except ValueError:  # empty
+                if value is not _ABSENT:
+                    return False
+        for mapping, size in self._sizes:
+            if len(mapping) != size:
                 return False
         for items, listed, before in self._items:
-            if len(items) * (1 + (listed is _flat)) != len(before) or not all(map(operator.is_, listed(items), before)):
+            if len(items) * (1 + (listed is _flat)) != len(before):
                 return False
-        return all(len(mapping) == size for mapping, size in self._sizes)
+            if before and not all(map(operator.is_, listed(items), before)):
+                return False
+        return True
 
     def see(self, value: Any) -> bool:
         """Watch all that travels with ``value``; returns False where that cannot be watched."""
@@ -140,8 +173,7 @@ class Watch:
         module = function.__module__
         if module and is_importable(module) and internals._should_pickle_by_reference(function):
             return True
-        attributes = ("__code__", "__defaults__", "__kwdefaults__")
-        self._attributes += [(function, name, getattr(function, name)) for name in attributes]
+        self._functions.append((function, function.__code__, function.__defaults__, function.__kwdefaults__))
         self._sizes.append((function.__dict__, len(function.__dict__)))
         self._see_items(function.__dict__)
         names = internals._extract_code_globals(function.__code__)

@@ -62,24 +62,32 @@ class CallFuture(Future[Any]):
 
     def set_result(self, result: Any) -> None:
         """Set the result; raises InvalidStateError where there is an outcome already."""
-        self._finish(result, None)
+        with _lock:
+            callbacks = self._finish(result, None)
+        self._tell(callbacks)
 
     def set_exception(self, exception: BaseException | None) -> None:
         """Set the exception; raises InvalidStateError where there is an outcome already."""
-        self._finish(None, exception)
-
-    def _finish(self, result: Any, exception: BaseException | None) -> None:
         with _lock:
-            if self._state is FINISHED:
-                raise InvalidStateError("the call has an outcome already")
-            self._result, self._exception, self._state = result, exception, FINISHED
-            if exception is not None:
-                self.__class__ = FailedCall
-            made, callbacks, self._done_callbacks = self._made, self._done_callbacks, ()
-        if made is not None:
+            callbacks = self._finish(None, exception)
+        self._tell(callbacks)
+
+    def _finish(self, result: Any, exception: BaseException | None) -> Sequence[Callable[[Future[Any]], object]]:
+        """Set the outcome, with the lock held; returns whom to tell."""
+        if self._state is FINISHED:
+            raise InvalidStateError("the call has an outcome already")
+        self._result, self._state = result, FINISHED
+        if exception is not None:
+            self._exception = exception
+            self.__class__ = FailedCall
+        callbacks, self._done_callbacks = self._done_callbacks, ()
+        return callbacks
+
+    def _tell(self, callbacks: Sequence[Callable[[Future[Any]], object]]) -> None:
+        if (made := self._made) is not None:
             with made:
                 for waiter in self._waiters:
-                    waiter.add_result(self) if exception is None else waiter.add_exception(self)
+                    waiter.add_result(self) if self._exception is None else waiter.add_exception(self)
                 made.notify_all()
         for callback in callbacks:
             self._call(callback)
@@ -95,3 +103,21 @@ class FailedCall(CallFuture):
     """A call that has failed: Python's own method raises its exception, so that no frame of ours is in a traceback."""
 
     result = Future.result
+
+
+def finish(outcomes: Sequence[tuple[CallFuture, Any, BaseException | None]]) -> None:
+    """Give futures their outcomes (result, exception), all of them before anybody is told of one.
+
+    One that has an outcome already keeps it. What a callback raises is in the log and ends nothing.
+    """
+    told = []
+    with _lock:
+        for future, result, exception in outcomes:
+            if future._state is not FINISHED:
+                told.append((future, future._finish(result, exception)))
+    for future, callbacks in told:
+        try:
+            future._tell(callbacks)
+        except BaseException:
+            # A callback of the script's may raise anything; this is the thread that all other calls wait for.
+            logger.exception("a callback of a future has failed")

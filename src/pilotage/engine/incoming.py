@@ -9,8 +9,12 @@ OURS = b"\x00pilotage "
 """First bytes of a message that Parsl does not know."""
 BLOCK_ENDED = "PILOTAGE_BLOCK_ENDED"
 """First part of the command by which the interchange learns that the block that follows has ended."""
+SILENCE = b"\x00pilotage silence\x00"
+"""First bytes of a message that a manager is not heard of; then a pickled `pilotage.engine.silence.Silence`."""
 CAPACITY = b"\x00pilotage capacity\x00"
 """First bytes of a message that says how many tasks the connected managers can hold."""
+JOINED = b"\x00pilotage joined\x00"
+"""First bytes of a message that says of a manager that has connected: its block and its host."""
 
 
 class Incoming:

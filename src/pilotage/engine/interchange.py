@@ -1,14 +1,15 @@
 """Parsl's interchange, which neither ends before its driver nor outlives it, and tells the driver a little more.
 
-``python -m pilotage.engine.interchange --driver PID``
+``python -m pilotage.engine.interchange --driver PID [--heartbeat-period SECONDS] [--worker-port PORT]``
 
 In a session of its own: a Ctrl-C for the terminal's process group must not reach it, since a driver whose interchange
 is gone waits for an answer for ever. And it ends with the driver, however that ends.
 
 Of a block that its scheduler says has ended, the managers are forgotten without waiting for heartbeats.
 
-Two messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, and
-the number of tasks that all connected managers can hold. And it hears at once of a manager that has ended.
+Messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, the
+number of tasks that all connected managers can hold, who has connected, that nothing is heard of a manager, and what
+nodes have to tell. And it hears at once of a manager that has ended.
 """
 
 from __future__ import annotations
@@ -21,25 +22,38 @@ from collections.abc import Sequence
 from typing import Any
 
 import zmq
-from parsl.app.errors import RemoteExceptionWrapper
-from parsl.executors.high_throughput import interchange as parsls
-from parsl.executors.high_throughput.errors import ManagerLost
-from parsl.serialize import serialize
 
 from pilotage import system
-from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY
-from pilotage.worker.farewell import FAREWELL, LastWords
-from pilotage.worker.report import PARTIAL, Report
+from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE
+from pilotage.engine.ports import may_listen
+from pilotage.worker.sparing import sparing
+
+with sparing(__name__ == "__main__"):
+    from parsl.app.errors import RemoteExceptionWrapper
+    from parsl.executors.high_throughput import interchange as parsls
+    from parsl.executors.high_throughput.errors import ManagerLost
+    from parsl.serialize import serialize
+
+    from pilotage.engine.silence import Silences
+    from pilotage.worker.farewell import FAREWELL, LastWords
+    from pilotage.worker.news import NEWS
+    from pilotage.worker.report import PARTIAL, Report
 
 KEPT = 64
 """Tasks that are kept at least before those that are done are dropped."""
 
 
 class Interchange(parsls.Interchange):
-    """See the module; the arguments are Parsl's."""
+    """See the module; all arguments but the first are Parsl's.
 
-    def __init__(self, **arguments: Any) -> None:
+    Parameters
+    ----------
+    heartbeat_period: seconds between two heartbeats of a manager.
+    """
+
+    def __init__(self, heartbeat_period: float = 30.0, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._silences = Silences(heartbeat_period)
         # A manager probes under the name with which it then connects: where the probe's connection is not yet gone,
         # the second would be refused without a word, and the manager would wait for ever.
         self.manager_sock.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -76,7 +90,7 @@ class Interchange(parsls.Interchange):
         if self.manager_sock not in self.socks:
             return
         parts = self.manager_sock.recv_multipart()
-        if len(parts) == 2 and parts[1].startswith(PARTIAL):
+        if len(parts) == 2 and parts[1].startswith((PARTIAL, NEWS)):
             self.results_outgoing.send(parts[1])
             return
         if len(parts) == 2 and parts[1].startswith(FAREWELL):
@@ -84,7 +98,8 @@ class Interchange(parsls.Interchange):
             words = pickle.loads(memoryview(parts[1])[len(FAREWELL) :])
             self._take_leave(words, interesting_managers, monitoring_radio)
             return
-        before = list(self._ready_managers[parts[0]]["tasks"]) if parts[0] in self._ready_managers else []
+        is_new = parts[0] not in self._ready_managers
+        before = [] if is_new else list(self._ready_managers[parts[0]]["tasks"])
         real = self.manager_sock
         self.manager_sock = _AlreadyRead(real, parts)  # type: ignore[assignment]
         self.socks[self.manager_sock] = zmq.POLLIN
@@ -93,6 +108,8 @@ class Interchange(parsls.Interchange):
         finally:
             self.manager_sock = real
         after = self._ready_managers.get(parts[0])
+        if is_new and after is not None:
+            self.results_outgoing.send(JOINED + pickle.dumps((after["block_id"], after["hostname"])))
         for number in before:
             if after is None or number not in after["tasks"]:
                 self._sent.pop(number, None)
@@ -108,6 +125,12 @@ class Interchange(parsls.Interchange):
                 self._told = capacity
                 self.results_outgoing.send(CAPACITY + str(capacity).encode())
         super().process_tasks_to_send(interesting_managers, monitoring_radio)
+
+    def expire_bad_managers(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
+        """Give up managers that have been silent for too long, as Parsl does; tell of them long before."""
+        super().expire_bad_managers(interesting_managers, monitoring_radio)
+        for silence in self._silences.look(self._ready_managers):
+            self.results_outgoing.send(SILENCE + pickle.dumps(silence))
 
     def get_tasks(self, count: int) -> Sequence[dict[str, Any]]:
         """Take tasks from the queue, and keep them until they are known to be done: their manager may end."""
@@ -188,16 +211,22 @@ def main(argv: Sequence[str]) -> None:
 
     parser = argparse.ArgumentParser(prog="pilotage.engine.interchange")
     parser.add_argument("--driver", type=int, required=True, help="process id of the driver, with which to end")
-    driver = parser.parse_args(argv).driver
+    parser.add_argument("--heartbeat-period", type=float, default=30.0, help="seconds between a manager's heartbeats")
+    parser.add_argument("--worker-port", type=int, help="a port that the driver has reserved for workers")
+    given = parser.parse_args(argv)
     try:
         os.setsid()
     except PermissionError:  # we lead a session already
         pass
-    system.when_process_ends(driver, lambda: os._exit(0))
+    system.when_process_ends(given.driver, lambda: os._exit(0))
     if not sys.flags.safe_path:
         sys.path[:1] = []  # -m has put the current folder first, where a file may be called like a module of ours
     setproctitle("parsl: HTEX interchange")
-    Interchange(**pickle.load(sys.stdin.buffer)).start()
+    arguments = pickle.load(sys.stdin.buffer)
+    # A program that shares ports may have taken it meanwhile: then the driver is told another, as ever.
+    if given.worker_port is not None and may_listen(arguments["interchange_address"], given.worker_port):
+        arguments["worker_port"] = given.worker_port
+    Interchange(given.heartbeat_period, **arguments).start()
 
 
 if __name__ == "__main__":

@@ -195,7 +195,7 @@ def _futures(target: Target, items: Iterator[Any], window: int | None) -> Genera
         elif exhausted:
             return
         else:
-            outstanding -= note(ended.get())
+            outstanding -= note(target.wait(ended))
 
 
 def _results(job: Job, ordered: bool) -> Generator[Any, None, None]:

@@ -21,7 +21,7 @@ KEPT = 1000
 RESOURCES = "parsl_resource_specification"
 _FILES = frozenset({"inputs", "outputs", "stdout", "stderr", "_parsl_staging_inhibit"})
 """Arguments by which Parsl makes a call read or write files."""
-_NUMBERS = frozenset({int, float, bool, complex, type(None)})
+_NUMBERS = frozenset({int, float, bool, complex, type(None), range})
 _TEXTS = frozenset({str, bytes})
 
 
@@ -72,31 +72,48 @@ class Outbox:
         task: the kernel's number of the task.
         offered: Parsl's record of the task where its result may be kept with those of its batch, else None.
         """
-        target = getattr(function, "__wrapped__", function)  # a wrapper may be made anew for each call
-        known = self._known.get(id(target))
-        if known is None or known.function() is not target:
-            known = self._get_to_know(function, target)
+        kept = self._functions.kept(function)
+        known: Known | None = kept.note if kept is not None else None
+        if known is None:
+            target = getattr(function, "__wrapped__", function)  # a wrapper may be made anew for each call
+            known = self._known.get(id(target))
+            if known is None or known.function() is not target:
+                known = self._get_to_know(function, target)
         classes: list[type] = []
         try:
-            serialized = self._functions.serialized(function, classes)
+            if kept is None:
+                kept = self._functions.serialized(function, classes)
+            kept.note = known
             size = plain_size(args, kwargs)
             if size is not None:
                 if RESOURCES in kwargs:
-                    kwargs = {**kwargs, RESOURCES: {}}
-                call = Call(known, serialized, (args, kwargs), size, task, classes)
+                    kwargs = {**kwargs, RESOURCES: {}} if len(kwargs) > 1 else {RESOURCES: {}}
+                call = Call(known, task, kept.message, (args, kwargs), size, classes)
                 if offered is not None and self.keeper is not None:
-                    monitored = offered["func"] is not function
-                    if monitored or not _FILES.isdisjoint(kwargs):
-                        self.keeper.note(offered)
-                    else:
-                        call.mark = known.mark = known.mark or self.keeper.mark(offered)
+                    self._offer(self.keeper, call, offered, function, args, kwargs)
                 return call
             arguments = self._arguments.serialize_and_keep((args, kwargs), classes)
         except Exception as error:  # pickling runs the objects' own code, which may raise anything
             raise unsendable(error, function, args, kwargs) from error
         if offered is not None and self.keeper is not None:
             self.keeper.note(offered)
-        return Call(known, serialized, arguments, len(arguments), task, classes)
+        return Call(known, task, kept.message, arguments, len(arguments), classes)
+
+    @staticmethod
+    def _offer(
+        keeper: Keeper,
+        call: Call,
+        offered: Any,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        """Let the result be kept with those of its batch where the call is plain, else by itself."""
+        monitored = offered["func"] is not function
+        if monitored or not _FILES.isdisjoint(kwargs) or range in map(type, args):
+            keeper.note(offered)
+        else:
+            call.mark = call.known.mark = call.known.mark or keeper.mark(offered)
 
     def _get_to_know(self, function: Callable[..., Any], target: Callable[..., Any]) -> Known:
         name = getattr(target, "__name__", repr(target))

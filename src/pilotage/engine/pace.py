@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 PROOFS = 3
@@ -25,13 +25,18 @@ class Pace:
         self.alone = alone
         """Whether its calls are never put into a batch with others."""
 
-    def add(self, seconds: float, short: float) -> None:
-        """Take in a call that took ``seconds``; up to ``short`` seconds are short."""
-        if seconds > short:
-            self.refute()
-            return
-        self.proofs += 1
-        self._estimate = max(seconds, self._estimate * DECAY)
+    def add(self, times: Iterable[float], short: float) -> None:
+        """Take in calls that took ``times`` (seconds), one after the other; up to ``short`` seconds are short."""
+        proofs, estimate = self.proofs, self._estimate
+        for seconds in times:
+            if seconds > short:
+                proofs, estimate = 0, 0.0
+                continue
+            proofs += 1
+            estimate *= DECAY
+            if seconds > estimate:
+                estimate = seconds
+        self.proofs, self._estimate = proofs, estimate
 
     def refute(self) -> None:
         """Note that a call is not short, or was lost: the function has to prove itself anew."""

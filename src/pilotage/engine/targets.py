@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal
 
 from parsl.app.app import AppBase
@@ -32,7 +33,7 @@ STREAMS = ("inputs", "outputs", "stdout", "stderr")
 """Parameters of an app that Parsl itself does something with."""
 RESOURCES = "parsl_resource_specification"
 REFRESH = 1.0
-"""Seconds for which a number of workers is taken as it was."""
+"""Seconds for which a number of workers is taken as it was, and a kernel to be open."""
 
 
 class Target:
@@ -160,15 +161,33 @@ class Target:
                 raise LabelError(f"there is no executor {label!r}, but {', '.join(others)}", hint=near) from None
         return list(given)
 
+    def wait(self, ended: SimpleQueue[int]) -> int:
+        """Return the next of ``ended``; raises UsageError when there will be none, since the kernel has been closed."""
+        while True:
+            over = self._is_over()
+            try:
+                return ended.get(timeout=0 if over else REFRESH)
+            except Empty:
+                if over:
+                    raise self._closed() from None
+
+    def _is_over(self) -> bool:
+        """Whether the kernel has been closed and its executors, some of which finish what they have, have ended."""
+        # Its pool is what a kernel ends after them.
+        return self.kernel.cleanup_called and bool(self.kernel._task_launch_pool._shutdown)
+
     def _submitting(self, submit: Callable[[], AppFuture]) -> AppFuture:
         try:
             return submit()
         except NoDataFlowKernelError as error:
-            raise UsageError(
-                f"the DataFlowKernel of this {self.caller} has been closed, and there are items left",
-                hint=f"it submits as its results are taken: take them before the kernel is closed "
-                f"(list({self.caller}(...)) takes all)",
-            ) from error
+            raise self._closed() from error
+
+    def _closed(self) -> UsageError:
+        return UsageError(
+            f"the DataFlowKernel of this {self.caller} has been closed, and there are items left",
+            hint=f"it submits as its results are taken: take them before the kernel is closed "
+            f"(list({self.caller}(...)) takes all)",
+        )
 
 
 def workers_of(executor: Any) -> int:

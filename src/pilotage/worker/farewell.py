@@ -10,16 +10,18 @@ import mmap
 import os
 import pickle
 import signal
+import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from pilotage.worker.slots import Given, Slot, workers_in
+from pilotage.worker.sparing import sparing
 
 FAREWELL = b"\x00pilotage farewell\x00"
 """First bytes of the message; then a pickled `LastWords`."""
-ANSWER = 3000
+ANSWER = 6000
 """Milliseconds that the interchange has to answer."""
-LIMIT = 8
+LIMIT = 10
 """Seconds after which the process that says it ends itself."""
 
 
@@ -79,7 +81,7 @@ class Farewell:
 
     def say(self, how: str) -> None:
         """Say it; ``how`` goes on a sentence that begins with the manager. Returns when it is heard, or in vain."""
-        if not self._interchange or not self._manager:
+        if not self._manager or all(map(_refuses, self._interchange)):
             return
         words = LastWords(self._manager.encode(), os.uname().nodename, how, self.left(), Given(self._slots).numbers())
         child = os.fork()
@@ -95,14 +97,27 @@ class Farewell:
 
     def _send(self, message: bytes) -> None:
         import zmq
-        from parsl import curvezmq
-        from parsl.addresses import tcp_url
+
+        with sparing():  # it is only as good as it is quick, and the node may be busy
+            from parsl import curvezmq
+            from parsl.addresses import tcp_url
 
         context, poller = curvezmq.ClientContext(self._certificates), zmq.Poller()
         for address, port in self._interchange:
-            socket = context.socket(zmq.DEALER)
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(tcp_url(address, port))
-            socket.send(message)
-            poller.register(socket, zmq.POLLIN)
+            peer = context.socket(zmq.DEALER)
+            peer.setsockopt(zmq.LINGER, 0)
+            peer.connect(tcp_url(address, port))
+            peer.send(message)
+            poller.register(peer, zmq.POLLIN)
         poller.poll(ANSWER)
+
+
+def _refuses(place: tuple[str, int]) -> bool:
+    """Return whether nobody listens there any more: as a rule, the run has ended and this node with it."""
+    try:
+        socket.create_connection(place, timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:  # silence, or no way there, is no answer
+        return False
+    return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import mmap
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from pilotage.worker import channel
@@ -33,20 +34,25 @@ class Context:
     Parameters
     ----------
     slots: shared memory with a slot for each worker (`pilotage.worker.slots.memory`).
+    pins: variables of each worker that say which accelerators it has; None leaves that to Parsl.
     """
 
-    def __init__(self, slots: mmap.mmap) -> None:
+    def __init__(self, slots: mmap.mmap, pins: Sequence[Mapping[str, str]] | None = None) -> None:
         self._slots = slots
+        self._pins = pins
         self._queues = 0
         self._monitoring, self._monitored = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._server = ForkServer(self._work)
         self._workers: dict[int, Worker] = {}
         self.desk = Desk(self._restart, self._ended, Given(slots))
 
-    def start(self) -> None:
-        """Start the fork server; to be called while this process has one thread."""
+    def load(self) -> None:
+        """Import what manager and workers need, once for all of them."""
         for module in (POOL, *PRELOADED):
             importlib.import_module(module)
+
+    def start(self) -> None:
+        """Start the fork server; to be called while this process has one thread."""
         self._server.start()
         self.desk.watch(self._server.control.fileno())
 
@@ -116,7 +122,12 @@ class Context:
         """In a forked process: be a worker."""
         multiprocessing.current_process().name = name
         channel.this = channel.Channel(connection, self._monitored, Slot(self._slots, rank))
-        importlib.import_module(POOL).worker(*arguments)
+        worker = importlib.import_module(POOL).worker
+        given = inspect.signature(worker).bind(*arguments)
+        if self._pins is not None:  # Parsl would count the node's devices, and set variables of other makers' too
+            os.environ.update(self._pins[rank])
+            given.arguments["accelerator"] = None
+        worker(*given.args)
 
 
 class Worker:

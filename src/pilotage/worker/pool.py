@@ -10,16 +10,23 @@ from __future__ import annotations
 
 import argparse
 import math
-import mmap
 import os
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pilotage.worker import processes, tails
+from pilotage.worker.accelerators import NoAcceleratorsError, shares, usable_affinity, usable_cores
 from pilotage.worker.farewell import Farewell
 from pilotage.worker.guard import guarded
+from pilotage.worker.news import News
 from pilotage.worker.slots import memory
+
+if TYPE_CHECKING:
+    from pilotage.worker.desk import Desk
+    from pilotage.worker.manager import Context
+    from pilotage.worker.packages import Package
 
 POOL = "parsl.executors.high_throughput.process_worker_pool"
 
@@ -33,6 +40,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--driver", type=processes.from_text, help="identity of the driver, with which all of this ends"
     )
+    parser.add_argument("--on-each", type=int, default=0, help="workers on each accelerator that the scheduler gives")
+    parser.add_argument("--mpi", help="what starts the ranks of MPI programs")
+    parser.add_argument("--mpi-options", default="", help="more options for it")
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
     if not sys.flags.safe_path:
@@ -51,6 +61,8 @@ def main(argv: Sequence[str]) -> None:
     if known.logdir:
         os.environ["PILOTAGE_WORKER_LOGS"] = os.path.abspath(known.logdir)  # noqa: PTH100  see pilotage.worker.task
     interchange = [(address, known.port) for address in (known.addresses or "").split(",") if address and known.port]
+    told: list[str] = []
+    pins = _share_out(known, arguments.on_each, told)
     slots = memory(_workers_at_most(known))
     certificates = None if known.cert_dir in (None, "None") else known.cert_dir
     last = Farewell(slots, interchange, known.uid, certificates)
@@ -61,17 +73,89 @@ def main(argv: Sequence[str]) -> None:
         if not in_order:
             last.say(how)
 
-    guarded(lambda: _manage(slots), arguments.driver, interchange, tails.node(sys.argv), farewell)
+    def manage() -> None:
+        from pilotage.worker.sparing import sparing
+
+        with sparing():
+            import parsl.multiprocessing  # noqa: F401  the manager's
+
+            from pilotage.worker.manager import Context
+
+            context = Context(slots, pins)
+            context.load()
+        tell = _teller(context.desk, known.block_id)
+        for words in told:
+            tell("accelerators", words)
+        if arguments.mpi:
+            _prepare_for_mpi(arguments.mpi, arguments.mpi_options, lambda words: tell("mpi", words))
+        _manage(context)
+
+    guarded(manage, arguments.driver, interchange, tails.node(sys.argv), farewell)
 
 
-def _manage(slots: mmap.mmap) -> None:
+def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequence[Mapping[str, str]] | None:
+    """Fit accelerators and cores in Parsl's arguments to what this job has, and return the workers' variables.
+
+    None leaves that to Parsl. ``told`` gets what a person should know. Ends the process where no worker can be.
+    """
+    found = None
+    if on_each:
+        try:
+            found = shares(known.available_accelerators, on_each, known.cpu_affinity, os.environ)
+        except NoAcceleratorsError as error:
+            sys.exit(f"pilotage: {error}")
+    affinity, words = usable_affinity(found.affinity if found else known.cpu_affinity, usable_cores())
+    told += [text for text in (found and found.words, words) if text]
+    if affinity != known.cpu_affinity:
+        _replace("--cpu-affinity", [affinity])
+    if found is None:
+        return None
+    _replace("--available-accelerators", found.entries)
+    return found.variables
+
+
+def _replace(option: str, values: Sequence[str]) -> None:
+    """Replace the values of an option in Parsl's arguments."""
+    start = sys.argv.index(option) + 1
+    end = next((place for place in range(start, len(sys.argv)) if sys.argv[place].startswith("-")), len(sys.argv))
+    sys.argv[start:end] = values
+
+
+def _teller(desk: Desk, block: str) -> Callable[[str, str], None]:
+    """Return what tells a person, of a kind of event, its words."""
+
+    def tell(kind: str, words: str) -> None:
+        sys.stderr.write(f"pilotage: {words}\n")
+        sys.stderr.flush()
+        desk.put_message(News(kind, words, block, os.uname().nodename).message())
+
+    return tell
+
+
+def _prepare_for_mpi(program: str, options: str, tell: Callable[[str], None]) -> None:
+    from pilotage.worker.mpi import install, starter
+    from pilotage.worker.pairing import Ranks
+
+    ranks = Ranks(tell)
+    install(starter(program, options, tell), ranks.task_started)
+
+
+def _manage(context: Context) -> None:
     """Run Parsl's manager, with our context in the place of multiprocessing's."""
+    import importlib.metadata
+
     import parsl.multiprocessing
 
-    from pilotage.worker.manager import Context
+    from pilotage.worker.packages import packages
 
-    context = Context(slots)
-    context.start()
+    context.start()  # what follows is the manager's alone: its workers come from the fork server
+    real = importlib.metadata.distributions
+
+    def for_the_manager() -> Iterator[Package]:
+        importlib.metadata.distributions = real
+        return packages()
+
+    importlib.metadata.distributions = for_the_manager  # type: ignore[assignment]
     parsl.multiprocessing.SpawnContext = context  # type: ignore[assignment]
     sys.modules.pop(POOL, None)  # the fork server needed it; here it runs as a program
     runpy.run_module(POOL, run_name="__main__", alter_sys=True)
@@ -101,6 +185,8 @@ def _known(pool: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cert_dir")
     parser.add_argument("-c", "--cores_per_worker", type=float, default=1.0)
     parser.add_argument("--max_workers_per_node", type=float, default=math.inf)
+    parser.add_argument("--cpu-affinity", default="none")
+    parser.add_argument("--available-accelerators", nargs="*", default=[])
     return parser.parse_known_args(pool)[0]
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 SIZE = 256 << 10
 """Bytes of a slot; an outcome for which there is no room goes to the manager in a message of its own."""
@@ -33,12 +32,8 @@ _BEGUN, _LIMIT, _USED = 8, 12, 16
 _ROOM = SIZE - _HEAD.size
 
 
-class Record(NamedTuple):
-    """A call that has ended: its place in the batch, the seconds that it took, and its outcome as bytes."""
-
-    place: int
-    seconds: float
-    outcome: bytes
+Record = tuple[int, float, bytes]
+"""A call that has ended: its place in the batch, the seconds that it took, and its outcome as bytes."""
 
 
 def memory(workers: int) -> mmap.mmap:
@@ -165,5 +160,5 @@ def unpacked(records: bytes) -> Iterator[Record]:
     while start < end:
         place, seconds, length = _RECORD.unpack_from(records, start)
         start += head
-        yield Record(place, seconds, records[start : start + length])
+        yield place, seconds, records[start : start + length]
         start += length

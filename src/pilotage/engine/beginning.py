@@ -1,0 +1,159 @@
+"""What begins with an executor: a port for the workers, and the first blocks.
+
+Parsl starts its interchange, waits until that has chosen a port, and leaves the first blocks to the next look of its
+strategy: one Python starts after the other. Here the port is known at once, so the first blocks start beside the
+interchange, and the strategy is given them when it asks for them.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
+
+from pilotage import journal
+from pilotage.engine.asking import NO_ANSWER, PORT, CarefulCommandClient
+from pilotage.engine.commands import is_usual_interchange, with_our_interchange
+from pilotage.engine.ports import reserve
+from pilotage.engine.quoting import QuotingExecutor
+from pilotage.worker import logs, processes
+
+
+class FirstBlocks:
+    """Blocks that are being started on a thread of their own: a scheduler may take its time.
+
+    Parameters
+    ----------
+    start: starts one and returns its id; none where it could not be started.
+    wanted: how many.
+    """
+
+    def __init__(self, start: Callable[[], list[str]], wanted: int) -> None:
+        self._beginner = threading.get_ident()
+        self._start = start
+        self._wanted = wanted
+        self._blocks: list[str] = []
+        self._stopping = threading.Event()
+        self._over = threading.Event()  # Ctrl-C within Thread.join makes Python 3.11 take a thread for ended
+        threading.Thread(target=self._run, name="HTEX-First-Blocks", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while self._wanted and not self._stopping.is_set():
+                self._wanted -= 1
+                self._blocks += self._start()
+        finally:
+            self._over.set()
+
+    def stop(self) -> None:
+        """Start no more of them."""
+        self._stopping.set()
+
+    def are_over(self, patience: float) -> bool:
+        """Return whether no more will be started, at the latest after so many seconds."""
+        return self._over.wait(patience)
+
+    def wait(self) -> list[str]:
+        """Return the ids of those that were started, once no more will be."""
+        self._over.wait()
+        return self._blocks
+
+    def are_asked_for(self) -> bool:
+        """Return whether a request for blocks that is made on this thread is the strategy's first one.
+
+        It has a thread of its own. Who starts an executor and then asks for a block on the same thread wants one more.
+        """
+        return threading.get_ident() != self._beginner
+
+
+class EarlyExecutor(QuotingExecutor):
+    """Parsl's executor, whose interchange and first blocks start side by side; the arguments are Parsl's."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._interchange_key = ""
+        self._first: FirstBlocks | None = None
+        self._reserved: socket.socket | None = None
+        self._port_is_early = False
+
+    def start(self) -> None:
+        """Start the interchange and the first blocks; raises ExecutorError where the interchange does not come."""
+        command = self.launch_cmd
+        super().start()
+        self._start_first_blocks()
+        if self._listens_elsewhere():
+            self._cancel_first_blocks()
+            self.launch_cmd = command
+            self.initialize_scaling()
+            self._start_first_blocks()
+
+    def _start_local_interchange_process(self) -> None:
+        given, reserved, port = self.interchange_launch_cmd, None, self.worker_port
+        if is_usual_interchange(given) and port is None:
+            reserved = reserve(self.address, self.worker_port_range)
+            port = reserved.getsockname()[1] if reserved is not None else None
+        known = port if is_usual_interchange(given) else None
+        self.command_client = CarefulCommandClient(self.command_client, self._interchange_is_gone, known)
+        self.interchange_launch_cmd = with_our_interchange(
+            given, self.heartbeat_period, port if reserved is not None else None
+        )
+        self._reserved, self._port_is_early = reserved, known is not None
+        self._interchange_key = journal.intend("process", role="interchange", name=self.label)
+        try:
+            super()._start_local_interchange_process()
+        finally:
+            self.interchange_launch_cmd = given
+            if self.interchange_proc is not None:
+                journal.identify(self._interchange_key, **processes.identity(self.interchange_proc.pid))
+
+    def _listens_elsewhere(self) -> bool:
+        """Wait until the interchange is there, and return whether it has another port than was thought.
+
+        Raises ExecutorError where it does not start.
+        """
+        if not self._port_is_early:
+            return False
+        try:
+            port = self.command_client.run(PORT, timeout_s=120)
+        except NO_ANSWER as error:
+            raise self._gone() from error
+        self._release_port()
+        before, self.worker_port = self.worker_port, port
+        return bool(port != before)
+
+    def _release_port(self) -> None:
+        if self._reserved is not None:
+            self._reserved.close()
+
+    def _start_first_blocks(self) -> None:
+        wanted = self.provider.init_blocks if self.provider is not None else 0
+        if wanted > 0:
+            start = super().scale_out_facade
+            self._first = FirstBlocks(lambda: list(start(1)), wanted)
+
+    def scale_out_facade(self, n: int) -> list[str]:
+        """Start blocks, and return which; see Parsl's. Those that its strategy asks for first have begun already."""
+        first = self._first
+        if first is not None and first.are_asked_for():
+            self._first = None
+            return first.wait()
+        started: list[str] = super().scale_out_facade(n)
+        return started
+
+    def _cancel_first_blocks(self) -> None:
+        """End the first blocks where no strategy has taken them."""
+        first, self._first = self._first, None
+        if first is None or self.provider is None:
+            return
+        first.stop()
+        running = [block for block in first.wait() if self._status[block].state not in TERMINAL_STATES]
+        for block in running:
+            logs.ends_in_order(self.worker_logdir, block)
+        self.provider.cancel([self.blocks_to_job_id[block] for block in running])
+        ended = {block: JobStatus(JobState.SCALED_IN) for block in running}
+        self._status.update(ended)
+        self._simulated_status.update(ended)
+        self.send_monitoring_info(ended)
