@@ -1,0 +1,254 @@
+"""A host that is reached by the system's OpenSSH, over one connection that all commands share.
+
+The user's own ssh_config says how: names, ports, ProxyJump, keys, agents. Nothing of it is repeated here but what keeps
+a connection honest: a host key that is not known is never accepted, a dead connection is noticed after a minute, and
+without a person nobody is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from pilotage import journal
+from pilotage.errors import HostError, LoginError, MissingExtraError
+from pilotage.hosts.base import Completed, Identity
+from pilotage.hosts.transfer import GET, PUT, packed, unpack
+from pilotage.worker import processes
+
+ALIVE = 15
+"""Seconds of silence after which the other side is asked for a sign of life; four without one end a connection."""
+CONNECT = 20
+"""Seconds that a machine has to answer at first."""
+IDLE = 600
+"""Seconds for which a connection stays when nobody uses it."""
+PERSON = 300
+"""Seconds that a person has to give what is asked for."""
+GRACE = 10
+"""Seconds beyond a command's time limit, which the other side keeps, until the connection is given up."""
+LONGEST = 90
+"""Bytes that the path of a socket may have, with what ssh adds while it makes it."""
+
+
+class OpenSSHHost:
+    """A login host.
+
+    Parameters
+    ----------
+    destination: as ssh is given it: ``user@host``, or a name of the user's ssh_config.
+    options: more arguments for ssh, before the destination.
+    folder: where the socket of the shared connection is; the user's own by default.
+    """
+
+    def __init__(self, destination: str, options: Sequence[str] = (), folder: Path | None = None) -> None:
+        self.destination = destination
+        self.options = tuple(options)
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._key = ""
+
+    @property
+    def socket(self) -> Path:
+        """The socket of the shared connection."""
+        name = hashlib.blake2b("\0".join([self.destination, *self.options]).encode(), digest_size=8).hexdigest()
+        return (self._folder or socket_folder()) / name
+
+    def is_connected(self) -> bool:
+        """Return whether there is a connection now."""
+        return self._master() is not None
+
+    def connect(self, *, ask: bool = False) -> None:
+        """Make the shared connection where there is none.
+
+        Parameters
+        ----------
+        ask: whether a person may be asked for a passphrase or a second factor, on the terminal.
+
+        Raises HostError where the host cannot be reached or its key is not the known one, and LoginError where a person
+        has to be asked and may not.
+        """
+        with self._lock:
+            if self._master() is None:
+                self._connect(ask)
+
+    def close(self) -> None:
+        """End the shared connection and what goes on over it."""
+        self._control("exit")
+        with contextlib.suppress(OSError):
+            self.socket.unlink()
+        journal.ended(self._key, "closed")
+
+    def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
+        """Run ``argv`` there for at most ``timeout`` seconds; see `Host.run`."""
+        code, out, err = self._run(argv, timeout, stdin)
+        return Completed(tuple(argv), code, out.decode(errors="replace"), err)
+
+    def has(self, program: str) -> bool:
+        """Return whether ``program`` is on PATH there."""
+        return self.run(["sh", "-c", 'command -v -- "$1" >/dev/null', "sh", program]).ok
+
+    def identity(self) -> Identity:
+        """Return who we are there; see `Host.identity`."""
+        script = 'id -un && printf "%s\\n" "$HOME" && uname -n && cat /proc/sys/kernel/random/boot_id'
+        done = self.run(["sh", "-c", script])
+        lines = done.stdout.splitlines()
+        if not done.ok or len(lines) != 4:
+            raise HostError(f"says nothing of itself: {done.stderr.strip()}", where=self.destination)
+        return Identity(*lines)
+
+    def send(self, source: Path, target: str, *, timeout: float = 600) -> None:
+        """Copy a file or a folder there; see `Host.send`."""
+        code, _, err = self._run(["sh", "-c", PUT, "sh", target], timeout, packed(source))
+        if code:
+            raise HostError(f"cannot be written: {_last(err)}", where=f"{self.destination}:{target}")
+
+    def fetch(self, source: str, target: Path, *, timeout: float = 600) -> None:
+        """Copy a file or a folder from there; see `Host.fetch`."""
+        code, archive, err = self._run(["sh", "-c", GET, "sh", source], timeout, b"")
+        if code:
+            raise HostError(f"cannot be read: {_last(err)}", where=f"{self.destination}:{source}")
+        unpack(archive, target)
+
+    def _run(self, argv: Sequence[str], timeout: float, stdin: bytes) -> tuple[int, bytes, str]:
+        self.connect()
+        mark = secrets.token_hex(8)
+        command = remote_command(argv, timeout, mark)
+        try:
+            done = subprocess.run(
+                [*self._ssh("-o", "ControlMaster=no", "-T"), self.destination, command],
+                input=stdin,
+                capture_output=True,
+                timeout=timeout + GRACE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise HostError(
+                f"has not answered within {timeout + GRACE:g} s", where=self.destination, hint=self._hint()
+            ) from late
+        err, code = ended(done.stderr.decode(errors="replace"), mark)
+        if code is None:  # the command has not come to its end, or was never begun
+            raise self._error(err)
+        return code, done.stdout, err
+
+    def _ssh(self, *more: str) -> list[str]:
+        program = shutil.which("ssh")
+        if program is None:
+            raise MissingExtraError("there is no ssh on this machine", hint="install OpenSSH's client")
+        alive = (f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=4", f"ConnectTimeout={CONNECT}")
+        options = [part for setting in ("BatchMode=yes", *alive) for part in ("-o", setting)]
+        # Of an option that is there twice the first holds: what the caller says comes first, then the user's.
+        return [program, *more, *self.options, *options, "-o", f"ControlPath={self.socket}"]
+
+    def _connect(self, ask: bool) -> None:
+        path = self.socket
+        if len(os.fsencode(path)) > LONGEST:
+            raise HostError("a socket's path may not be so long", where=str(path), hint="set XDG_RUNTIME_DIR")
+        with contextlib.suppress(OSError):
+            path.unlink()  # of one that was killed; nobody answers there
+        self._key = journal.intend("process", role="ssh", name=self.destination, socket=str(path))
+        with tempfile.NamedTemporaryFile(prefix="pilotage-ssh-") as said:
+            # In the background once no person is needed any more. It keeps what it writes to: a pipe would not end.
+            more = ["-f", "-N", "-E", said.name, "-o", "ControlMaster=yes", "-o", f"ControlPersist={IDLE}"]
+            if ask:
+                more += ["-o", "BatchMode=no"]
+            try:
+                done = subprocess.run(
+                    [*self._ssh(*more), self.destination],
+                    stdin=None if ask else subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=PERSON if ask else 2 * CONNECT,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as late:
+                raise HostError("has not let us in in time", where=self.destination) from late
+            words = said.read().decode(errors="replace")
+        master = self._master()
+        if done.returncode or master is None:
+            journal.ended(self._key, "was not made")
+            raise self._error(words)
+        journal.identify(self._key, **processes.identity(master))
+
+    def _master(self) -> int | None:
+        """Return the process that holds the connection, None where there is none."""
+        if not self.socket.exists():
+            return None
+        done = self._control("check")
+        found = re.search(r"pid=(\d+)", done.stderr) if done is not None and done.returncode == 0 else None
+        return int(found[1]) if found else None
+
+    def _control(self, what: str) -> subprocess.CompletedProcess[str] | None:
+        try:
+            return subprocess.run(
+                [*self._ssh("-O", what), self.destination], capture_output=True, text=True, timeout=10, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _error(self, words: str) -> HostError:
+        said = _last(words) or "the connection has ended"
+        if "Permission denied" in said or "authentication" in said.lower():
+            return LoginError(said, where=self.destination, hint=f"a person has to log in: ssh {self.destination}")
+        if "Host key verification failed" in words:
+            hint = f"if the machine is new, accept its key once: ssh {self.destination}; if it is not, ask its staff"
+            return HostError("its host key is not the known one", where=self.destination, hint=hint)
+        return HostError(said, where=self.destination, hint=self._hint())
+
+    def _hint(self) -> str:
+        return f"try it: {shlex.join(['ssh', *self.options, self.destination, 'true'])}"
+
+
+def socket_folder() -> Path:
+    """Return the user's folder of sockets, made where it is not there: it is for nobody else, and its path is short."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    folder = Path(base) / f"pilotage-ssh-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    known = folder.lstat()
+    if known.st_uid != os.getuid() or known.st_mode & 0o077 or folder.is_symlink():
+        raise HostError("is not a folder of ours alone", where=str(folder), hint="remove it, or set XDG_RUNTIME_DIR")
+    return folder
+
+
+def remote_command(argv: Sequence[str], timeout: float, mark: str) -> str:
+    """Return what a login shell there, of whatever kind, is given to run ``argv``.
+
+    One line, and nothing that shells see differently but single quotes. Where the program ``timeout`` is there, it ends
+    a command that is late. The last line of stderr is ``mark`` and the exit code.
+    """
+    script = (
+        "limit=$1; mark=$2; shift 2; if command -v timeout >/dev/null 2>&1; then begun=$(date +%s); "
+        'timeout -k 2 "$limit" "$@"; code=$?; if [ "$code" = 124 ] || [ "$code" = 137 ]; then '
+        'if [ $(($(date +%s) - begun)) -ge "$limit" ]; then code=124; echo "no answer within $limit s" >&2; fi; fi; '
+        'else "$@"; code=$?; fi; echo "$mark $code" >&2'
+    )
+    return " ".join(map(quoted, ["exec", "sh", "-c", script, "sh", str(math.ceil(timeout)), mark, *argv]))
+
+
+def quoted(word: str) -> str:
+    """Return a word for a shell; with csh an exclamation mark would mean something within quotes too."""
+    plain = shlex.quote(word)
+    return plain.replace("!", "'\\!'") if plain != word else word
+
+
+def ended(stderr: str, mark: str) -> tuple[str, int | None]:
+    """Return what a command has written to stderr, and its exit code, None where ``mark`` does not tell it."""
+    found = re.search(rf"{mark} (\d+)\n", stderr)
+    if found is None:
+        return stderr, None
+    return stderr[: found.start()] + stderr[found.end() :], int(found[1])
+
+
+def _last(words: str) -> str:
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

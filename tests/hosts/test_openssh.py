@@ -1,0 +1,108 @@
+"""The shared connection: that there is one, that it comes back, and what is said when it cannot."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from hosts.sshd import Sshd
+from pilotage import journal
+from pilotage.errors import HostError, LoginError
+from pilotage.hosts.openssh import OpenSSHHost, ended, quoted, remote_command, socket_folder
+
+
+def test_commands_share_one_connection(far, sshd):
+    def logins():
+        return (sshd.folder / "log").read_text().count("Accepted publickey")
+
+    before = logins()
+    threads = [threading.Thread(target=far.run, args=(["true"],)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert far.is_connected()
+    assert logins() == before + 1
+
+
+def test_a_connection_that_was_lost_is_made_anew(far):
+    far.run(["true"])
+    os.kill(far._master(), signal.SIGKILL)
+    assert far.run(["echo", "again"]).stdout == "again\n"
+
+
+def test_it_is_in_the_journal_before_it_is_there(far, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "current", journal.Journal(tmp_path / "journal.jsonl"))
+    far.connect()
+    (entry,) = journal.Journal(tmp_path / "journal.jsonl").open_entries()
+    assert entry.kind == "process"
+    assert entry.id["pid"] == far._master()
+    far.close()
+    assert not journal.Journal(tmp_path / "journal.jsonl").open_entries()
+
+
+def test_another_host_key_is_refused(sshd, sockets, tmp_path):
+    config = (sshd.folder / "ssh_config").read_text()
+    user_key = (sshd.folder / "user_key.pub").read_text()
+    (tmp_path / "known").write_text(f"[127.0.0.1]:{sshd.port} {user_key}")
+    (tmp_path / "config").write_text(config.replace(f"{sshd.folder}/known_hosts", str(tmp_path / "known")))
+    with pytest.raises(HostError, match="its host key is not the known one") as caught:
+        OpenSSHHost("far", ("-F", str(tmp_path / "config")), sockets).run(["true"])
+    assert "ask its staff" in caught.value.hint
+    (tmp_path / "known").write_text("")
+    with pytest.raises(HostError, match="its host key is not the known one"):
+        OpenSSHHost("far", ("-F", str(tmp_path / "config")), sockets).run(["true"])
+    assert not (tmp_path / "known").read_text()
+
+
+def test_a_key_that_is_not_let_in(sshd, sockets, tmp_path):
+    config = (sshd.folder / "ssh_config").read_text()
+    (tmp_path / "config").write_text(config.replace("user_key", "host_key"))
+    with pytest.raises(LoginError, match="Permission denied") as caught:
+        OpenSSHHost("far", ("-F", str(tmp_path / "config")), sockets).run(["true"])
+    assert caught.value.hint == "a person has to log in: ssh far"
+
+
+def test_nobody_answers(sockets, tmp_path, cache):
+    server = Sshd(tmp_path / "sshd")
+    host = OpenSSHHost("far", server.options, sockets)
+    with pytest.raises(HostError, match="Connection refused"):
+        host.run(["true"])
+    server.start()
+    try:
+        assert host.run(["true"]).ok
+    finally:
+        server.stop()
+    host.close()
+
+
+def test_a_command_whose_connection_breaks_is_told(far):
+    timer = threading.Timer(1, lambda: os.kill(far._master(), signal.SIGKILL))
+    timer.start()
+    with pytest.raises(HostError):
+        far.run(["sleep", "5"])
+    timer.join()
+
+
+def test_its_folder_is_for_nobody_else(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    folder = socket_folder()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    with pytest.raises(HostError, match="not a folder of ours alone"):
+        socket_folder()
+
+
+def test_a_path_that_is_too_long(tmp_path):
+    folder = tmp_path / ("x" * 100)
+    with pytest.raises(HostError, match="may not be so long"):
+        OpenSSHHost("far", (), folder).connect()
+
+
+def test_what_the_other_side_is_given():
+    command = remote_command(["echo", "a'b!"], 1.5, "mark")
+    assert "\n" not in command
+    assert command.endswith(f"sh 2 mark echo {quoted(chr(97) + chr(39) + 'b!')}")
+    assert ended("words\nmark 7\nmore\n", "mark") == ("words\nmore\n", 7)
+    assert ended("words", "mark") == ("words", None)
