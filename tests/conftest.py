@@ -1,9 +1,6 @@
 """A private home for every test: no file of the person's who runs the tests is read or written."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -12,14 +9,16 @@ import psutil
 import pytest
 
 from pilotage.worker import tails
-
-MARK = "PILOTAGE_TEST_MARK"
-# The program as it is installed; `python -m` would put the current folder on the import path.
-PROGRAM = Path(sys.executable).parent / "pilotage"
+from program import Command
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so; whatever the tests start would inherit a Ctrl-C that nobody hears.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure():
+    """Let programs under test have a signal that nohup, under which these tests may run, makes all of them ignore."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
@@ -56,41 +55,6 @@ def project(tmp_path, monkeypatch):
     return folder
 
 
-class Command:
-    """Runs ``pilotage`` and scripts as a user does, and knows what they left behind."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def env(self, **more):
-        return {**os.environ, MARK: self.mark, "NO_COLOR": "1", **more}
-
-    def __call__(self, *arguments, timeout=120, **options):
-        return self.run([PROGRAM, *arguments], timeout=timeout, **options)
-
-    def run(self, argv, *, timeout=120, env=None, **options):
-        options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options
-        return subprocess.run(
-            list(map(str, argv)),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=self.env(**(env or {})),
-            **options,
-        )
-
-    def left_behind(self):
-        """Return the processes that carry this test's mark and are still there."""
-        left = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    left.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
-                continue
-        return left
-
-
 def rings_left(home):
     """Return the folders of rings that are left of runs in a test's home that have ended."""
     runs = [run for run in home.glob("state/runs/*") if not (home / "state" / "live" / run.name).exists()]
@@ -110,7 +74,7 @@ def pilotage(private_home):
     command = Command(uuid.uuid4().hex)
     yield command
     left = command.left_behind()
-    psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs(left, timeout=20)  # a guard whose interchange is gone has tried for seconds to tell it
     stubborn = [process for process in left if process in command.left_behind()]
     lines = [" ".join(process.cmdline()) for process in stubborn]
     for process in stubborn:

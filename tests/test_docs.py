@@ -8,7 +8,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+
+from perf import made_up, old_store
+from pilotage.cli import main
+from pilotage.perf import folder as records
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -29,6 +34,9 @@ def folder(project):
     (project / "squares.py").write_text(SQUARES)
     (project / "script.py").write_text("import parsl\nparsl.load()\nprint(parsl.python_app(lambda: 1)().result())\n")
     (project / "examples").symlink_to(ROOT / "examples")
+    old_store.make(project / "mlruns")
+    for day in (20, 21):
+        records.write(made_up.record(f"aaaa-{day}", day=day), project)
     return project
 
 
@@ -78,6 +86,28 @@ def test_the_shown_mistake_is_told_as_shown(folder, pilotage, user_file):
     assert done.stderr.rstrip() == expected
 
 
+def lines_for_people():
+    """Return the commands in docs that are not run here: they need a cluster, a server, or never end."""
+    return [
+        pytest.param(line.partition("  #")[0], id=f"{page.name}-{line[:60]}")
+        for page in PAGES
+        for line in re.findall(r"^    (?:\$ )?(pilotage .*)$", page.read_text(), re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize("line", lines_for_people())
+def test_commands_that_are_not_run_here_exist_with_their_options(line):
+    words = shlex.split(line)[1:]
+    command, context = main, click.Context(main)
+    while isinstance(command, click.Group):
+        name = words.pop(0)
+        command = command.get_command(context, name)
+        assert command is not None, name
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    used = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+    assert used <= known
+
+
 def test_links_lead_somewhere():
     for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "examples" / "README.md"]:
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
@@ -96,10 +126,6 @@ def test_the_reference_is_generated_from_the_code(name):
 
 
 def test_every_command_is_in_the_reference():
-    import click
-
-    from pilotage.cli import main
-
     text = (ROOT / "docs" / "reference" / "commands.md").read_text()
     context = click.Context(main)
     for name in main.list_commands(context):

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
+from pilotage.check import shapes as check_shapes
 from pilotage.cli import main as cli
+from pilotage.perf import shapes as perf_shapes
 from pilotage.runs import shapes
+from pilotage.sites.descriptions import describe
 from pilotage.sites.listing import toml_value
 from pilotage.sites.models import MODELS
 
@@ -37,6 +40,7 @@ def _group(group, context):
 def sites():
     yield from ("# Keys of a site", "", NOTE, "")
     yield "A site is a table `[site.NAME]`. `scheduler` says which keys it has; `extends` takes another as the base."
+    describe()
     shared = MODELS["ssh"].__mro__[1].model_fields
     yield from ("", "## Every site with blocks", "")
     yield from _table(shared)
@@ -77,10 +81,11 @@ def _type(annotation):
 
 
 def schemas(folder):
-    """Write the JSON Schema of each command's ``--json``."""
+    """Write the JSON Schema of each command's ``--json``, and that of a benchmark's record."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in shapes.SCHEMAS:
-        (folder / f"{name}.json").write_text(json.dumps(shapes.schema(name), indent=2) + "\n")
+    for module in (shapes, check_shapes, perf_shapes):
+        for name in module.SCHEMAS:
+            (folder / f"{name}.json").write_text(json.dumps(module.schema(name), indent=2) + "\n")
 
 
 if __name__ == "__main__":

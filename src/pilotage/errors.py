@@ -16,6 +16,8 @@
     ├── UnsupportedError             2  the site is right, but this cannot be done with it
     ├── MissingExtraError            2  an optional dependency is not installed
     ├── StorageError                 2  a file or folder of ours cannot be written or read
+    ├── HostError                    1  a host cannot be reached, or refuses
+    │   └── LoginError               1  a host wants something that only a person can give
     └── ClusterError                 1  a cluster on this machine cannot be started, reached or ended
 
 A message says what happened; ``where`` says in which file, line and key; ``hint`` says what to do next.
@@ -122,6 +124,14 @@ class StorageError(PilotageError):
     """A file or folder of pilotage's own cannot be written or read."""
 
     exit_code = 2
+
+
+class HostError(PilotageError):
+    """A host cannot be reached, or refuses."""
+
+
+class LoginError(HostError):
+    """A host wants something that only a person can give, such as a passphrase or a second factor."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,6 +18,9 @@ from pilotage.errors import PilotageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+COLOURS = {"ok": "32", "warning": "33", "failed": "31;1", "skipped": "2"}
 
 
 class Output:
@@ -33,6 +37,7 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self.debug = debug
+        self._waiting = False
 
     def data(self, value: Mapping[str, Any] | Sequence[Any]) -> None:
         """Write ``value`` as JSON to stdout, where ``--json`` asks for it."""
@@ -84,6 +89,30 @@ class Output:
 
             _write(sys.stderr, "".join(traceback.format_exception(error)))
         _write(sys.stderr, f"error: {error}\n")
+
+    def finding(self, status: str, first: str, more: str = "") -> None:
+        """Write one finding to stdout, in the colour of its status where that is a terminal; nothing with ``--json``.
+
+        With ``--quiet``, only what failed.
+        """
+        if self.as_json or (self.quiet and status != "failed"):
+            return
+        self.waits(None)
+        mark = f"  {status:<8}"
+        if sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+            mark = f"\x1b[{COLOURS[status]}m{mark}\x1b[0m"
+        _write(sys.stdout, f"{mark} {first}\n" + (f"{more}\n" if more else ""))
+
+    def waits(self, words: str | None) -> None:
+        """Show on a terminal what is being waited for, in a line that goes away; None takes it away."""
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
+            return
+        if words is not None:
+            columns = shutil.get_terminal_size().columns
+            _write(sys.stderr, f"\r\x1b[2K{words[: max(columns - 1, 1)]}")
+        elif self._waiting:
+            _write(sys.stderr, "\r\x1b[2K")
+        self._waiting = words is not None
 
     def console(self) -> Console:
         """Return a rich console on stderr, for live views."""

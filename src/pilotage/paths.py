@@ -64,6 +64,17 @@ def state_folder() -> Path:
     return (Path(base) if base else home() / ".local" / "state") / "pilotage"
 
 
+def cache_folder() -> Path:
+    """Return the folder of what can be fetched again: ``$XDG_CACHE_HOME/pilotage`` or the default."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home() / ".cache") / "pilotage"
+
+
+def clusters_folder() -> Path:
+    """Return the folder of this machine's clusters, which are root's: ``$PILOTAGE_CLUSTERS`` or the default."""
+    return Path(os.environ.get("PILOTAGE_CLUSTERS") or "/var/lib/pilotage").absolute()
+
+
 @contextmanager
 def storage(path: Path | str) -> Iterator[None]:
     """Turn an OSError inside the block into a StorageError that names ``path``."""
@@ -74,19 +85,31 @@ def storage(path: Path | str) -> Iterator[None]:
 
 
 def storage_error(path: Path | str, error: OSError) -> StorageError:
-    """Return the StorageError for an OSError, with a hint that fits its number."""
+    """Return the StorageError for an OSError, with a hint that fits its number and whose folder ``path`` is in."""
+    use = "set PILOTAGE_STATE to" if Path(path).absolute().is_relative_to(state_folder()) else "use"
     hints = {
-        errno.ENOSPC: "the disk is full: make room, or set PILOTAGE_STATE to a folder on another disk",
-        errno.EDQUOT: "your quota is used up: make room, or set PILOTAGE_STATE to another file system",
-        errno.EACCES: "set PILOTAGE_STATE to a folder that you may write to",
-        errno.EPERM: "set PILOTAGE_STATE to a folder that you may write to",
-        errno.ENOENT: "set PILOTAGE_STATE to a folder that can be made",
-        errno.EROFS: "the file system is read-only: set PILOTAGE_STATE to a folder that you may write to",
-        errno.ENOTDIR: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",
-        errno.EEXIST: "a file stands where a folder is needed: set PILOTAGE_STATE to another folder",
+        errno.ENOSPC: f"the disk is full: make room, or {use} a folder on another disk",
+        errno.EDQUOT: f"your quota is used up: make room, or {use} another file system",
+        errno.EACCES: f"{use} a folder that you may write to",
+        errno.EPERM: f"{use} a folder that you may write to",
+        errno.ENOENT: f"{use} a folder that can be made",
+        errno.EROFS: f"the file system is read-only: {use} a folder that you may write to",
+        errno.ENOTDIR: f"a file stands where a folder is needed: {use} another folder",
+        errno.EEXIST: f"a file stands where a folder is needed: {use} another folder",
     }
     reason = error.strerror or str(error)
     return StorageError(f"cannot write: {reason}", where=str(error.filename or path), hint=hints.get(error.errno or 0))
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Raise StorageError where ``folder`` is none that can be written to, nor could be made."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return
+    number = errno.EACCES if there.is_dir() else errno.ENOTDIR
+    if os.statvfs(there).f_flag & os.ST_RDONLY:
+        number = errno.EROFS
+    raise storage_error(folder, OSError(number, os.strerror(number), str(there)))
 
 
 def private_folder(path: Path) -> Path:
@@ -139,6 +162,55 @@ def new_id(letters: int = 4) -> str:
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"  # no letters that are read as digits
     chosen = "".join(alphabet[byte % len(alphabet)] for byte in os.urandom(letters))
     return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + chosen
+
+
+class TrackingFolder(NamedTuple):
+    """The folder of what MLflow is told of benchmarks, and the name of everything in it."""
+
+    path: Path
+
+    @classmethod
+    def standard(cls) -> TrackingFolder:
+        """Return the user's; nothing is made."""
+        return cls(state_folder() / "tracking")
+
+    @property
+    def database(self) -> Path:
+        """The default store."""
+        return self.path / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        """The default store's artefacts."""
+        return self.path / "artifacts"
+
+    @property
+    def waiting(self) -> Path:
+        """A folder for each record that has not been sent."""
+        return self.path / "waiting"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever sends."""
+        return self.path / "lock"
+
+    @property
+    def temporary(self) -> Path:
+        """Where MLflow may leave what it leaves in folders for temporary files: a lock of its own, always the same."""
+        return self.path / "tmp"
+
+    @property
+    def pages(self) -> Path:
+        """A folder for each of MLflow's pages that is up."""
+        return self.path / "pages"
+
+
+def check_folder() -> Path:
+    """Make a folder for what a check writes, 0700, where the runs are; no run is called so. Raises StorageError."""
+    path = private_folder(state_folder() / "runs") / f".check-{new_id(8)}"
+    with storage(path):
+        path.mkdir(mode=0o700)
+    return path
 
 
 class RunFolder(NamedTuple):

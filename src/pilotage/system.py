@@ -36,14 +36,28 @@ def usable_cores() -> int:
     if not linux():
         return os.cpu_count() or 1
     cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
+    quota = cgroup_cpus()
     return max(1, min(cores, int(quota))) if quota is not None else cores
+
+
+def accelerators() -> int:
+    """Return the number of this machine's GPUs that NVIDIA's or AMD's driver shows."""
+    nvidia = Path("/proc/driver/nvidia/gpus")
+    if nvidia.is_dir():
+        return sum(1 for _ in nvidia.iterdir())
+    found = 0
+    for node in Path("/sys/class/kfd/kfd/topology/nodes").glob("*/gpu_id"):
+        try:
+            found += node.read_text().strip() != "0"  # a node without one is a CPU
+        except OSError:
+            continue
+    return found
 
 
 def usable_memory() -> int:
     """Return the bytes of memory that this process may use: the machine's, or the limit of its cgroup (version 2)."""
     limits = [psutil.virtual_memory().total]
-    for folder in _own_cgroups() if linux() else ():
+    for folder in own_cgroups() if linux() else ():
         try:
             limits.append(int((folder / "memory.max").read_text()))
         except (OSError, ValueError):  # there is none, or "max"
@@ -51,13 +65,13 @@ def usable_memory() -> int:
     return min(limits)
 
 
-def _cgroup_quota() -> float | None:
+def cgroup_cpus() -> float | None:
     """Return the CPU quota in cores, the least of this process's cgroup and those above it; None without one."""
-    quotas = [quota for folder in _own_cgroups() if (quota := _quota_of(folder)) is not None]
+    quotas = [quota for folder in own_cgroups() if (quota := _quota_of(folder)) is not None]
     return min(quotas, default=None)
 
 
-def _own_cgroups() -> list[Path]:
+def own_cgroups() -> list[Path]:
     """Return the folders of this process's cgroup and those above it: version 2, and the CPU part of version 1."""
     try:
         lines = OWN_CGROUPS.read_text().splitlines()

@@ -50,6 +50,10 @@ CASES = {
         '[site.x]\nextends = "slurm"\nlauncher.class = "SrunLaucher"\n', SCRIPT, "site show x --script",
         [":3", "site.x.launcher.class", "did you mean 'SrunLauncher'?"],
     ),
+    "unknown launcher of ours": (
+        '[site.x]\nextends = "slurm"\nlauncher.class = "srn"\n', SCRIPT, "site show x --script",
+        [":3", "site.x.launcher", "did you mean 'srun'?", "openmpi"],
+    ),
     "unknown provider": (
         '[site.x]\nscheduler = "parsl"\nprovider.class = "LFSProvider"\n', SCRIPT, "run s.py --site x",
         [":3", "site.x.provider.class", "did you mean 'LSFProvider'?"],
@@ -73,8 +77,9 @@ CASES = {
     "an unset variable": ("", SCRIPT, ["run", "s.py", "--site", ""], ["--site names no site", "unset"]),
     "extends from outside": ("", SCRIPT, "site show laptop --set extends=slurm", ["extends cannot be set"]),
     "a run folder of the site's": ("", SCRIPT, "run s.py --site laptop --set config.run_dir=x", ["config.run_dir", "each run"]),
-    "a site that cannot run": ("", SCRIPT, "run s.py --site flux", ["flux", "cannot be run", "--script"]),
+    "a site that cannot run": ("", SCRIPT, "run s.py --site ssh-pool", ["ssh", "cannot be run", "--script"]),
     "an export that Parsl lacks": ("", SCRIPT, "site export ssh-pool", ["ssh", "no stand-alone Parsl config"]),
+    "an export of Flux": ("", SCRIPT, "site export flux", ["no stand-alone Parsl config", "flux alloc", "WrappedLauncher"]),
     "an absent interface": ("", SCRIPT, "run s.py --site polaris", ["bond0", "--set address=IP"]),
     "an unknown option": ("", SCRIPT, "run s.py --nonsense", ["No such option"]),
 }  # fmt: skip

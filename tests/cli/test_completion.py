@@ -52,9 +52,9 @@ def test_runs(run, completed):
 
 def test_sites(user_file, completed):
     user_file('[site.lab]\nextends = "slurm"\n')
-    assert completed("run --site la") == ["lab", "laptop"]
+    assert completed("run --site la") == ["lab", "laptop", "laptop-mpi"]
     assert completed("run -s thr") == ["threads"]
-    assert completed("run --site gpu=la") == ["gpu=lab", "gpu=laptop"]
+    assert completed("run --site gpu=la") == ["gpu=lab", "gpu=laptop", "gpu=laptop-mpi"]
     user_file("[site.x\n")
     assert completed("run --site la") == [], "a broken file is told by the command, not here"
 

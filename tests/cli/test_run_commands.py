@@ -130,6 +130,7 @@ def test_nothing_to_list(runs):
     assert "there is no run yet" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_live_an_ended_and_a_lost_run_have_the_same_keys(runs):
     """Nothing that only a live run has is told of one that is over: no block runs, nothing is left to do."""
     live = runs.detached(LONG, site="laptop")
@@ -171,6 +172,7 @@ def test_show(runs):
         assert words in text
 
 
+@pytest.mark.slow
 def test_a_run_without_parsl_has_the_same_shape(runs):
     assert runs.run("print(1)\n")["state"] == "finished"
     assert runs.run("raise SystemExit(7)\n")["exit_code"] == 7
@@ -195,6 +197,7 @@ def test_every_file_of_the_reference_is_a_shape(tmp_path):
 # Which run is meant
 
 
+@pytest.mark.slow
 def test_which_run_is_meant(runs):
     for name in ("alpha", "beta"):
         assert runs.run("print(1)\n", "--name", name)["state"] == "finished"
@@ -276,6 +279,7 @@ def test_logs_follow_a_run_that_goes_on(runs):
     assert runs.json("show", run)["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_logs_of_a_task_that_printed_nothing(runs):
     text = APP + (
         "@python_app\ndef work(i):\n    if i % 2: raise ValueError(f'bad event {i}')\n    return i\n"
@@ -285,7 +289,7 @@ def test_logs_of_a_task_that_printed_nothing(runs):
     for site in ("laptop", "threads"):
         done = runs.pilotage("run", runs.script(text), "--site", site)
         run = runs.json("show", "@last")
-        assert f"30 failed, {run['rate']:,.0f}/s" in done.stderr
+        assert re.search(r"30 failed, [\d.,]+/s", done.stderr), done.stderr
         assert done.stderr.endswith(f" · pilotage show {run['id']} says what failed\n")
         (failure,) = run["failures"]
         assert (failure["count"], failure["first_task"], len(failure["tasks"])) == (30, failure["tasks"][0], 20)
@@ -309,6 +313,7 @@ def test_logs_of_a_task_that_printed_nothing(runs):
 # cancel
 
 
+@pytest.mark.slow
 def test_cancel_several_at_once(runs):
     """One that runs, one that is over, one whose supervisor and driver are dead."""
     running = runs.detached(LONG, site="laptop")
@@ -340,6 +345,7 @@ def test_a_script_unwinds_when_it_is_cancelled_and_not_with_now(runs):
     assert runs.json("cancel", run, "--now")["runs"][0]["outcome"] == "ended", "the grace period is an hour"
 
 
+@pytest.mark.slow
 def test_a_run_that_uses_more_than_it_may_is_stopped_in_order(runs):
     text = LONG.replace("x.result()", "try:\n    x.result()\nfinally:\n    print('unwound', flush=True)")
     done = runs.pilotage("run", runs.script(text), "--site", "laptop", "--max-node-hours", "0.0001", "--json")
@@ -421,6 +427,7 @@ def test_attach(runs):
     assert "is over" in done.stderr
 
 
+@pytest.mark.slow
 def test_attach_without_a_terminal_tells_how_it_ended(runs):
     text = "import os, time\nprint('ready', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.05)\n"
     text += "raise SystemExit(3)\n"
@@ -438,6 +445,7 @@ def test_attach_without_a_terminal_tells_how_it_ended(runs):
             assert json.loads(out)["error"] == "UsageError"
 
 
+@pytest.mark.slow
 def test_attach_shows_what_a_detached_run_prints(runs):
     text = "import os, time\nprint('ready', flush=True)\nwhile not os.path.exists('go'): time.sleep(0.05)\n"
     text += "for i in range(20_000): print('line', i)\n"
@@ -529,6 +537,7 @@ def test_resume_after_the_driver_was_killed(runs):
     assert f" · 0 reused, {words} · " in done.stderr, "a global that the helper uses"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_resumed(runs):
     run = runs.detached(LONG)
     done = runs.pilotage("resume", run)
@@ -706,6 +715,7 @@ def other_host(pilotage):
     return run
 
 
+@pytest.mark.slow
 def test_two_hosts_with_one_state_folder(runs, other_host):
     ours = runs.detached(LONG)
     done = other_host("run", "-d", "-q", "--grace", "1", runs.script(LONG), "--site", "threads")
@@ -747,6 +757,7 @@ def test_two_hosts_with_one_state_folder(runs, other_host):
     assert runs.json("show", ours)["reason"] == "cancelled from other"
 
 
+@pytest.mark.slow
 def test_a_run_of_another_host_that_says_nothing(runs):
     run = runs.run("print(1)\n")["id"]
     record = runs.record(run)

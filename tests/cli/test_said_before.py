@@ -30,7 +30,7 @@ def test_what_a_worker_init_lets_pass_passes(script, pilotage, user_file):
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-@pytest.mark.parametrize(("site", "command"), [("slurm", "s"), ("pbspro", "q"), ("gridengine", "q")])
+@pytest.mark.parametrize(("site", "command"), [("slurm", "s"), ("pbspro", "q"), ("gridengine", "q"), ("flux", "flux")])
 def test_a_scheduler_that_is_not_here_is_told_before_the_script_runs(script, site, command, pilotage, tmp_path):
     (script.parent / "s.py").write_text("print('ran')\n" + SCRIPT)
     done = pilotage("run", script, "--site", site, env={"PATH": str(tmp_path)})

@@ -25,7 +25,7 @@ def test_list(project, pilotage, user_file):
 def test_show_is_toml_that_could_stand_in_a_file(project, pilotage):
     shown = tomllib.loads(pilotage("site", "show", "polaris", "--set", "account=x").stdout)
     assert shown["site"]["polaris"]["account"] == "x"
-    assert shown["site"]["polaris"]["launcher"]["class"] == "MpiExecLauncher"
+    assert shown["site"]["polaris"]["launcher"]["class"] == "pals"
 
 
 def test_show_origin(project, pilotage, user_file):
@@ -63,7 +63,7 @@ def test_validate(project, pilotage, user_file):
     done = pilotage("site", "validate")
     assert done.returncode == 0, done.stderr
     assert "laptop: ok" in done.stderr
-    assert "flux: ok (can be shown, not run" in done.stderr
+    assert "ssh-pool: ok (can be shown, not run" in done.stderr
     user_file('[site.a]\nextends = "slurm"\nqoss = "x"\n[site.b]\nextends = "slurm"\nexecutor = { labl = 1 }\n')
     done = pilotage("site", "validate")
     assert done.returncode == 2
@@ -123,7 +123,7 @@ class TestAdd:
         site = tomllib.loads((private_home / "config" / "pilotage" / "pilotage.toml").read_text())["site"]["lab"]
         assert (site["scheduler"], site["partition"], site["account"]) == ("slurm", "gpu", "physics")
         assert (site["gpus_per_node"], site["available_accelerators"], site["cores_per_node"]) == (4, 4, 64)
-        assert site["launcher"]["class"] == "SrunLauncher"
+        assert site["launcher"]["class"] == "srun"
         assert "found: slurm: debug, gpu; accounts: physics, chem" in done.stderr
         shown = pilotage("site", "show", "lab", "--script", env=slurm)
         assert "--partition=gpu" in shown.stdout

@@ -49,7 +49,7 @@ def run_example(pilotage, examples, tmp_path, font_cache):
     return run
 
 
-@pytest.fixture(params=RUNNERS)
+@pytest.fixture(params=["python", pytest.param("pilotage-threads", marks=pytest.mark.slow), "pilotage-laptop"])
 def runner(request):
     return request.param
 
@@ -247,6 +247,7 @@ def test_census(runner, run_example, tmp_path):
         assert f"results/census/{name}" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_census_of_everything(run_example, tmp_path):
     done = run_example("python", "stdlib_census.py", "--no-check", "--out", "out")
     table = read_table(tmp_path / "out" / "census.csv")

@@ -35,6 +35,7 @@ def within(protection):
     return {"PYTHONPATH": str(HERE / "within"), "FAULTS_WITHOUT": protection}
 
 
+@pytest.mark.slow
 def test_without_the_subreaper_orphans_outlive_the_driver(fault_run):
     run = hasty(prepared(fault_run, program=without("subreaper")))
     with pytest.raises(AssertionError, match=r"nothing left; there is .*sleep 600"):
@@ -42,6 +43,7 @@ def test_without_the_subreaper_orphans_outlive_the_driver(fault_run):
     assert "script.all" in escapees(run.here)
 
 
+@pytest.mark.slow
 def test_without_the_guard_children_of_apps_outlive_the_manager(fault_run):
     run = hasty(prepared(fault_run, env=within("guard")))
     with pytest.raises(AssertionError, match="nothing of the apps left; there is"):
@@ -56,6 +58,7 @@ def test_without_the_sweep_a_killed_supervisor_leaves_everything(fault_run):
     assert run.journal()
 
 
+@pytest.mark.slow
 def test_without_the_journal_an_orphan_outlives_a_killed_supervisor(fault_run):
     run = hasty(prepared(fault_run, options=DETACHED, program=without("adoption")))
     with pytest.raises(AssertionError, match="orphans in the journal"):
@@ -75,6 +78,7 @@ def test_a_dead_interchange_is_noticed(fault_run):
     interchange_is_killed(fault_run())
 
 
+@pytest.mark.slow
 def test_without_noticing_a_dead_interchange_the_run_hangs(fault_run):
     with pytest.raises(AssertionError, match="not within 5 s: an end; running"):
         interchange_is_killed(fault_run(DEAF + SCRIPT))
@@ -150,6 +154,7 @@ def test_the_interchange_ends_with_its_driver(plain, pilotage, rings):
     only_rings_are_left(pilotage, rings)
 
 
+@pytest.mark.slow
 def test_without_its_watch_the_interchange_outlives_its_driver(plain, pilotage, rings):
     process, interchange = plain(**within("watch"))
     with pytest.raises(AssertionError, match="not within 10 s: an end of the interchange"):
@@ -165,10 +170,12 @@ def group_is_interrupted(process):
     assert "went on with 42" in Path("out").read_text()
 
 
+@pytest.mark.slow
 def test_a_script_may_go_on_after_ctrl_c(plain):
     group_is_interrupted(plain()[0])
 
 
+@pytest.mark.slow
 def test_without_its_own_session_ctrl_c_ends_the_interchange(plain):
     process, interchange = plain(**within("session"))
     with pytest.raises(AssertionError, match="went on with 42"):

@@ -3,6 +3,7 @@
 The script starts one of each kind itself, a python_app does, and a bash_app does.
 """
 
+import pytest
 from escaping import adopted, driver_is_killed, manager_is_killed, prepared, supervisor_is_killed
 from fault_run import OPTIONS, QUICK, escapees
 
@@ -13,6 +14,7 @@ def test_when_the_driver_is_killed(fault_run):
     assert run.is_clean() == "failed"
 
 
+@pytest.mark.slow
 def test_when_the_run_is_cancelled(fault_run):
     run = prepared(fault_run)
     done = run.pilotage("cancel", "@last")
@@ -32,6 +34,7 @@ def test_when_the_manager_is_killed(fault_run):
     assert run.is_clean() == "finished"
 
 
+@pytest.mark.slow
 def test_when_the_supervisor_is_killed(fault_run):
     run = prepared(fault_run, options=(*OPTIONS, *QUICK, "--detach"))
     adopted(run)

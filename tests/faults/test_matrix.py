@@ -66,11 +66,15 @@ def judge(run, target, what, moment, matrix):
     return None
 
 
+OFTEN = ("driver", "supervisor")
+"""Targets that each run of the tests tries; the others, and other moments, take too long for that."""
+
+
 def cases():
     found = []
     for target in TARGETS:
         for moment in MOMENTS:
-            marks = [] if moment == "mid-run" else [pytest.mark.slow]
+            marks = [] if moment == "mid-run" and target in OFTEN else [pytest.mark.slow]
             found.append(pytest.param(target, moment, marks=marks, id=f"{target}-{moment}"))
     return found
 

@@ -121,6 +121,7 @@ def test_the_state_folder_becomes_full(fault_run, small_disk, matrix):
         judged(run, trial)
 
 
+@pytest.mark.slow
 def test_the_state_folder_becomes_read_only(fault_run, small_disk, matrix):
     run = fault_run(env={"PILOTAGE_STATE": str(small_disk)})
     with matrix.trial("state folder", "being read-only", "mid-run") as trial:

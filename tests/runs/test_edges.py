@@ -40,7 +40,7 @@ def test_the_supervisors_descriptors_are_its_own(script, pilotage):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("detach", ["", "--detach"])
+@pytest.mark.parametrize("detach", ["", pytest.param("--detach", marks=pytest.mark.slow)])
 def test_closed_streams_are_no_reason_not_to_start(closed, detach, script, pilotage):
     command = f'"$0" run {detach} {script("print(1)")} {closed}'
     done = pilotage.run(["bash", "-c", command, f"{sys.prefix}/bin/pilotage"])

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 
@@ -82,6 +83,27 @@ def test_a_load_that_fails_is_a_run_that_failed(script, pilotage):
     done = pilotage.run([sys.executable, script("pilotage.load('laptop', address='256.1.1.1')\n")])
     assert done.returncode == 1
     assert [run["state"] for run in runs(pilotage)] in ([], ["failed"])
+
+
+TWO = """
+import psutil
+try:
+    pilotage.load({"one": "laptop", "two": "other"})
+except Exception as error:
+    print(type(error).__name__)
+print([child.name() for child in psutil.Process().children(recursive=True)], flush=True)
+"""
+
+
+def test_of_two_sites_one_cannot_start(script, pilotage, user_file):
+    """The other's blocks have begun by then, and have nobody who would end them."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        user_file(f'[site.other]\nextends = "laptop"\nexecutor = {{ worker_port = {port} }}\n')
+        done = pilotage.run([sys.executable, script(TWO)])
+    assert done.stdout.splitlines() == ["ExecutorError", "[]"], done.stderr
+    (run,) = runs(pilotage)
+    assert run["state"] == "failed"
 
 
 def test_under_run_it_belongs_to_the_run(script, pilotage):

@@ -1,9 +1,11 @@
 """``pilotage run``: which config ``parsl.load()`` gets, and where labelled apps go."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -319,3 +321,18 @@ def test_config_is_a_plain_parsl_config(project):
     assert stat.S_IMODE(os.stat(Path(made.run_dir).parents[1]).st_mode) == 0o700
     both = pilotage.config({"a": "laptop", "b": "threads"})
     assert [e.label for e in both.executors] == ["a", "b"]
+
+
+def test_parsls_monitoring_works_under_it(script, pilotage, project):
+    """Its database is what the run's own start leaves out until it is used."""
+    name = script(
+        APP + "import pilotage\nfrom parsl.monitoring import MonitoringHub\n"
+        "if __name__ == '__main__':\n"  # the database's process imports the script
+        "    config = pilotage.config('laptop')\n"
+        f"    config.monitoring = MonitoringHub(logging_endpoint='sqlite:///{project}/seen.db')\n"
+        "    parsl.load(config)\n    print(len({pid().result() for _ in range(3)}) > 0)\n"
+    )
+    done = pilotage("run", name)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    with contextlib.closing(sqlite3.connect(project / "seen.db")) as database:
+        assert database.execute("select count(*) from task").fetchone() == (3,)

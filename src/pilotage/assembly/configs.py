@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +19,9 @@ from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
 from pilotage.sites.merge import Table
 from pilotage.sites.models import BlockSite, KubernetesSite, LocalSite
-from pilotage.sites.plan import HTEX, Call, Machine, Plan, plan, provider_settings
+from pilotage.sites.plan import HTEX, MPI, Call, Machine, Plan, plan, provider_settings
+from pilotage.sites.workers import pool
+from pilotage.worker import accelerators
 
 if TYPE_CHECKING:
     from parsl.config import Config
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 OURS = {
     "parsl.executors.HighThroughputExecutor": "pilotage.engine.executor.HighThroughputExecutor",
+    "parsl.executors.MPIExecutor": "pilotage.engine.mpi.MPIExecutor",
     "parsl.providers.LocalProvider": "pilotage.providers.local.LocalProvider",
     "parsl.providers.SlurmProvider": "pilotage.providers.scripts.SlurmProvider",
     "parsl.providers.PBSProProvider": "pilotage.providers.scripts.PBSProProvider",
@@ -199,16 +204,39 @@ def load_config(made: Config) -> DataFlowKernel:
 
     from pilotage.assembly.labels import redirect_labels
 
-    dfk = parsl.load(made)
+    try:
+        dfk = parsl.load(made)
+    except BaseException:
+        end_started(made)
+        raise
     redirect_labels(dfk)
     return dfk
+
+
+def end_started(made: Config) -> None:
+    """End what a kernel has started that failed half-way, and has no clean-up of its own: interchanges and blocks."""
+    for executor in made.executors:
+        process = getattr(executor, "interchange_proc", None)
+        if process is None or process.poll() is not None:
+            continue
+        with contextlib.suppress(Exception):  # of what has made the kernel fail, such as a full disk
+            executor.shutdown()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def machine(resolved: Resolved, python: str | None = None) -> Machine:
     """Return what the plan of ``resolved`` takes from this machine."""
     site = resolved.site
     own = site.python if isinstance(site, BlockSite) else None
-    return Machine(python=own or python or sys.executable, cores=system.usable_cores(), address=_address(resolved))
+    visible = [len(ids) for ids in accelerators.given(os.environ).values()]
+    return Machine(
+        python=own or python or sys.executable,
+        cores=system.usable_cores(),
+        address=_address(resolved),
+        gpus=min(visible, default=system.accelerators()),
+    )
 
 
 def _address(resolved: Resolved) -> str:
@@ -232,14 +260,13 @@ def executor_call(planned: Plan, python: str) -> Call:
 
     Parsl finds both by PATH, which fails in a virtual environment that is not activated.
     """
-    if planned.executor.target != HTEX:
+    if planned.executor.target not in (HTEX, MPI):
         return planned.executor
     from pilotage.engine.commands import interchange_command, worker_command
 
-    commands = {
-        "launch_cmd": worker_command(python),
-        "interchange_launch_cmd": interchange_command(sys.executable),
-    }
+    commands: dict[str, Any] = {"launch_cmd": worker_command(python)}
+    if planned.executor.target == HTEX:  # Parsl's MPIExecutor takes no list for it, and could start nothing else
+        commands["interchange_launch_cmd"] = interchange_command(sys.executable)
     return replace(planned.executor, arguments={**commands, **planned.executor.arguments})
 
 
@@ -248,12 +275,12 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     if isinstance(site, KubernetesSite):
         _require_kubernetes()
     call = executor_call(planned, machine(resolved).python)
-    if call.target != HTEX or not isinstance(site, BlockSite):
+    if call.target not in (HTEX, MPI) or not isinstance(site, BlockSite):
         threads: ParslExecutor = make(call, resolved)
         return threads
     provider_call = planned.provider
     if provider_call is None:
-        raise TypeError("a plan with HighThroughputExecutor has a provider")
+        raise TypeError(f"a plan with {call.name} has a provider")
     provider = make(replace(provider_call, target=OURS.get(provider_call.target, provider_call.target)), resolved)
     if hasattr(type(provider), "settings"):
         provider.settings = provider_settings(site)
@@ -267,9 +294,23 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "apps": {name: app.model_dump(exclude_none=True) for name, app in engine.apps.items()},
         "script_path": tuple(script_path),
         "provider": provider,
+        **on_nodes(resolved, site),
     }
-    made: ParslExecutor = make(replace(call, target=OURS[HTEX], arguments={**call.arguments, **own}), resolved)
+    made: ParslExecutor = make(replace(call, target=OURS[call.target], arguments={**call.arguments, **own}), resolved)
     return made
+
+
+def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
+    """Return the arguments that our executors have beyond Parsl's and that reach the nodes."""
+    if site.mpi is None:
+        return {"workers_per_place": pool(resolved, site, machine(resolved).gpus).workers_per_place}
+    from pilotage.engine.commands import interchange_command
+
+    return {
+        "mpi_program": site.mpi.launcher,
+        "mpi_options": site.mpi.options,
+        "interchange_launch_cmd": interchange_command(sys.executable),
+    }
 
 
 def refuse_if_unready(resolved: Resolved) -> None:
@@ -285,7 +326,7 @@ def refuse_if_unready(resolved: Resolved) -> None:
 def _require_commands(resolved: Resolved) -> None:
     """Raise UnsupportedError where the scheduler's commands are not on this machine."""
     name = resolved.site.scheduler
-    if name not in ("slurm", "pbspro", "gridengine"):
+    if name not in ("slurm", "pbspro", "gridengine", "flux"):
         return
     from pilotage.schedulers import scheduler
 
@@ -296,6 +337,14 @@ def _require_commands(resolved: Resolved) -> None:
             where=resolved.place("scheduler"),
             hint="run this on a login node of the site, where its scheduler's commands are on the PATH",
         )
+
+
+def refuse_without_kubernetes(resolved: Resolved) -> None:
+    """Raise a PilotageError where Parsl's provider cannot be made: it looks for how the cluster is reached."""
+    _require_kubernetes()
+    call = plan(resolved, resolved.name, machine(resolved)).provider
+    if call is not None:
+        make(call, resolved)
 
 
 def _require_kubernetes() -> None:

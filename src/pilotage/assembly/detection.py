@@ -119,7 +119,7 @@ def _batch_table(found: Found, queue: Queue | None, account: str | None, nodes: 
         _put(table, "max_workers_per_node", queue.cores_per_node, "one worker a core")
     if nodes > 1 and name in ("slurm", "pbspro"):
         launcher = tomlkit.inline_table()
-        launcher.update({"class": "SrunLauncher" if name == "slurm" else "MpiExecLauncher"})
+        launcher.update({"class": "srun" if name == "slurm" else "mpiexec"})
         _put(table, "launcher", launcher, "starts a manager on each node")
     return table
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
-from pilotage.assembly.calls import prepared
+from pilotage.assembly.calls import make, prepared
 from pilotage.assembly.configs import Target, executor_call, keeps_tails, machine
 from pilotage.assembly.rendering import machine_for_rendering
 from pilotage.errors import UnsupportedError
 from pilotage.sites.catalogue import Resolved
-from pilotage.sites.models import BlockSite, KubernetesSite
-from pilotage.sites.plan import Call, plan
+from pilotage.sites.models import BlockSite, FluxSite, KubernetesSite
+from pilotage.sites.plan import MPI_LAUNCHERS, OUR_LAUNCHERS, Call, launcher, plan
 
 
 def export(resolved: Resolved) -> str:
@@ -23,21 +23,28 @@ def export(resolved: Resolved) -> str:
     Every argument of provider, launcher and executor equals that of ``pilotage.config``; what Parsl lacks is named
     in the module's head. Raises UnsupportedError for schedulers that Parsl has no provider for.
     """
-    if (reason := type(resolved.site).refuses_to_run) is not None:
-        raise UnsupportedError(
-            f"a site of scheduler {resolved.site.scheduler!r} has no stand-alone Parsl config: {reason}",
-            where=resolved.place("scheduler"),
-            hint=f"pilotage site show {resolved.name} --script shows what it would start",
-        )
     site = resolved.site
+    if (reason := type(site).refuses_to_run or type(site).needs_pilotage) is not None:
+        hint = f"pilotage site show {resolved.name} --script shows what it would start"
+        if isinstance(site, FluxSite):
+            hint += (
+                "; under Parsl alone, `flux alloc -N NODES` and in it a LocalProvider whose launcher is"
+                ' WrappedLauncher("flux run -N NODES -n NODES --exclusive")'
+            )
+        raise UnsupportedError(
+            f"a site of scheduler {site.scheduler!r} has no stand-alone Parsl config: {reason}",
+            where=resolved.place("scheduler"),
+            hint=hint,
+        )
     interface = site.interface if isinstance(site, BlockSite) and not site.address else None
     here = machine_for_rendering(resolved, None) if interface else machine(resolved)
     planned = plan(resolved, resolved.name, here)
+    _refuse_mpi_of_ours(resolved)
     call = executor_call(planned, here.python)
     if interface:  # looked up where the config is loaded, which need not be this machine
         found = Call("parsl.addresses.address_by_interface", {"ifname": interface})
         call = replace(call, arguments={**call.arguments, "address": found})
-    executor = prepared(call, resolved)
+    executor = prepared(_with_parsls_launcher(call, resolved), resolved)
     body = Call("parsl.config.Config", {"executors": [executor], **planned.config})
     imports = sorted(_imports(body))
     lines = [
@@ -54,6 +61,36 @@ def export(resolved: Resolved) -> str:
         "config = fresh_config()",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _refuse_mpi_of_ours(resolved: Resolved) -> None:
+    site = resolved.site
+    if isinstance(site, BlockSite) and site.mpi and site.mpi.launcher not in MPI_LAUNCHERS:
+        raise UnsupportedError(
+            f"Parsl's MPIExecutor cannot start MPI programs with {site.mpi.launcher}",
+            where=resolved.place("mpi", "launcher"),
+            hint=f"it knows {', '.join(MPI_LAUNCHERS)}; its mpiexec is that of MPICH",
+        )
+
+
+def _with_parsls_launcher(call: Call, resolved: Resolved) -> Call:
+    """Return the executor's call with the launcher of Parsl's that comes nearest to ours."""
+    provider = call.arguments.get("provider")
+    launcher = provider.arguments.get("launcher") if isinstance(provider, Call) else None
+    if not isinstance(provider, Call) or not isinstance(launcher, Call) or launcher.module != OUR_LAUNCHERS:
+        return call
+    site = resolved.site
+    nodes = site.nodes_per_block if isinstance(site, BlockSite) else 1
+    try:
+        nearest = make(launcher, resolved).parsls(site.scheduler, nodes)
+    except UnsupportedError as error:
+        raise UnsupportedError(
+            f"no stand-alone Parsl config starts these managers: {error.message}",
+            where=resolved.place("launcher", "class"),
+            hint=error.hint,
+        ) from error
+    provider = replace(provider, arguments={**provider.arguments, "launcher": nearest})
+    return replace(call, arguments={**call.arguments, "provider": provider})
 
 
 def _head(resolved: Resolved) -> list[str]:
@@ -91,6 +128,15 @@ def _lost(resolved: Resolved) -> list[str]:
             "the script's folder on the workers' import path, and the driver's folder as theirs",
             "an interchange that ends with the driver",
         ]
+        wrap = launcher(site)
+        if site.mpi is not None:
+            lost += [
+                "mpi: waiting tasks whose nodes are not free are no danger, and Open MPI's mpiexec is known",
+                *([f"mpi.options = {site.mpi.options!r}"] if site.mpi.options else []),
+                "the interchange by absolute path",
+            ]
+        if wrap is not None and wrap.module == OUR_LAUNCHERS and wrap.name != "Unlaunched":
+            lost.append("managers' commands that are quoted, and managers without the launcher's own MPI environment")
     if isinstance(site, KubernetesSite) and site.walltime:
         lost.append(f"walltime = {site.walltime!r}: Parsl's pods have no deadline")
     if isinstance(site, KubernetesSite) and site.context:

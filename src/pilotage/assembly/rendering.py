@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage.assembly.calls import make
-from pilotage.assembly.configs import Target, executor_call, keeps_tails, machine
-from pilotage.engine.executor import HighThroughputExecutor
+from pilotage.assembly.configs import OURS, Target, executor_call, keeps_tails, machine, on_nodes
 from pilotage.errors import SiteValueError
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 from pilotage.sites.catalogue import Resolved
-from pilotage.sites.models import BlockSite, ParslSite
+from pilotage.sites.models import BlockSite, ParslSite, Site
 from pilotage.sites.plan import Call, Machine, launcher, provider_settings
 
 PLACEHOLDERS = (
@@ -45,13 +44,16 @@ class Rendering:
     note: str | None = None
 
 
-def render(resolved: Resolved, python: str | None = None) -> Rendering:
+def render(
+    resolved: Resolved, python: str | None = None, *, run_dir: str = "@run_dir@", job_name: str = "@job_name@"
+) -> Rendering:
     """Return the batch script and worker command of a site, for any scheduler, with nothing of it installed.
 
     Parameters
     ----------
     resolved: the site.
     python: path of the workers' Python where the site does not say (default: the running one).
+    run_dir, job_name: in the place of the placeholders.
 
     Raises SiteError where the site cannot be rendered.
     """
@@ -63,13 +65,13 @@ def render(resolved: Resolved, python: str | None = None) -> Rendering:
         note = f"{site.provider['class']} of Parsl writes its own script around the worker command"
         return Rendering(site.scheduler, None, command, note)
     wrap = launcher(site)
-    wrapped = command if wrap is None else make(wrap, resolved)(command, 1, site.nodes_per_block, "@run_dir@")
+    wrapped = command if wrap is None else make(wrap, resolved)(command, 1, site.nodes_per_block, run_dir)
     settings = provider_settings(site)
     block = Block(
-        name="@job_name@",
+        name=job_name,
         command=wrapped,
-        stdout="@run_dir@/@job_name@.stdout",
-        stderr="@run_dir@/@job_name@.stderr",
+        stdout=f"{run_dir}/{job_name}.stdout",
+        stderr=f"{run_dir}/{job_name}.stderr",
         nodes=site.nodes_per_block,
         walltime=getattr(site, "walltime", None),
         worker_init=site.worker_init,
@@ -84,6 +86,7 @@ def render(resolved: Resolved, python: str | None = None) -> Rendering:
 
 def worker_command(resolved: Resolved, site: BlockSite, python: str | None = None) -> str:
     """Return the command that starts one manager of the site, as Parsl's executor composes it."""
+    from parsl.launchers import SimpleLauncher
     from parsl.providers import LocalProvider
 
     from pilotage.sites.plan import plan
@@ -93,16 +96,17 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
     local_plan = plan(_as_renderable(resolved), resolved.name, replace(here, address="127.0.0.1"))
     call = executor_call(local_plan, here.python)
     # The provider's part in the command is its number of nodes; a real one might ask the scheduler when made.
-    stand_in = LocalProvider(nodes_per_block=site.nodes_per_block)
+    stand_in = LocalProvider(nodes_per_block=site.nodes_per_block, launcher=SimpleLauncher())
     executor: Any = make(
         Call(
-            f"{HighThroughputExecutor.__module__}.{HighThroughputExecutor.__name__}",
+            OURS[call.target],
             {
                 **call.arguments,
                 "provider": stand_in,
                 "script_path": ("@script_dir@",),
                 "worker_cwd": "@cwd@",
                 "driver": "@driver@",
+                **on_nodes(replace(resolved, site=_with_literal_address(site)), site),
             },
             call.keys,
         ),
@@ -120,10 +124,12 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
 
 def machine_for_rendering(resolved: Resolved, python: str | None) -> Machine:
     """Return the machine's part without asking for addresses, which may not exist here."""
-    site = resolved.site
+    return machine(replace(resolved, site=_with_literal_address(resolved.site)), python)
+
+
+def _with_literal_address(site: Site) -> Site:
     given = (site.address if isinstance(site, BlockSite) else None) or "127.0.0.1"
-    literal = resolved.site.model_copy(update={"address": given, "interface": None})
-    return machine(replace(resolved, site=literal), python)
+    return site.model_copy(update={"address": given, "interface": None})
 
 
 def _as_renderable(resolved: Resolved) -> Resolved:
@@ -133,4 +139,4 @@ def _as_renderable(resolved: Resolved) -> Resolved:
     site = resolved.site
     shared = {name: getattr(site, name) for name in BlockSite.model_fields if name in type(site).model_fields}
     shared |= {"scheduler": "parsl", "provider": {"class": "LocalProvider"}, "launcher": {}}
-    return replace(resolved, site=ParslSite.model_construct(**shared))
+    return replace(resolved, site=ParslSite.model_construct(site.model_fields_set, **shared))

@@ -46,21 +46,25 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     talk_of: returns where messages for people go, given whether they are to be kept back.
     """
     # Heavy imports come after the bootstrap has cleaned the import path.
+    from pilotage.worker.sparing import sparing
+
+    with sparing():  # what a script constructs is checked all the same, when it does
+        import parsl  # noqa: F401
     from pilotage import events, journal
+    from pilotage.runs import progress as sampling
     from pilotage.runs.hooks import Hooks
     from pilotage.runs.order import Order
-    from pilotage.runs.progress import Progress
 
     order = Order.read(folder)
     _write_versions(folder)
     journal.current = journal.Journal(folder.journal)
     events.current = events.Events(folder.events)
     talk = talk_of(order.quiet)
-    progress = Progress(folder)
+    progress = sampling.current = sampling.Progress(folder)
 
     def started(kernel: DataFlowKernel) -> None:
         progress.watch(kernel, own_config=hooks.own_config)
-        _unwind_on_termination()
+        unwind_on_termination()
 
     hooks = Hooks(
         order,
@@ -134,7 +138,7 @@ def tell_stopping(outcome: BaseException | None) -> None:
         return
 
 
-def _unwind_on_termination() -> None:
+def unwind_on_termination() -> None:
     """Let SIGTERM and SIGHUP unwind the script, where it has not said itself what they do."""
 
     def unwind(number: int, frame: types.FrameType | None) -> None:  # noqa: ARG001  a handler's signature

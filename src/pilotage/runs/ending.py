@@ -7,7 +7,7 @@ returns None when the thing is gone, else why it is not.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from pilotage.journal import Entry, Journal
 from pilotage.worker import processes
@@ -23,9 +23,11 @@ def end_all(journal: Journal, *, patience: float = PATIENCE) -> list[tuple[Entry
     entries = list(reversed(journal.open_entries()))
     # All processes at once: the patience with one is then the patience with all.
     processes.end_known([e.id for e in entries if e.kind == "process" and e.id is not None], patience)
+    # All jobs of a scheduler with one command, and a scheduler that does not answer is waited for once.
+    jobs = _end_batch_jobs([entry for entry in entries if entry.kind == "batch_job"])
     left = []
     for entry in entries:
-        problem = end(entry)
+        problem = jobs.get(entry.key) if entry.kind == "batch_job" else end(entry)
         if problem is None:
             _note(journal, entry)
         else:
@@ -35,10 +37,21 @@ def end_all(journal: Journal, *, patience: float = PATIENCE) -> list[tuple[Entry
 
 def end(entry: Entry) -> str | None:
     """End one thing; return None when it is gone, else why it may not be."""
+    if entry.kind == "batch_job":
+        return _end_batch_jobs([entry]).get(entry.key)
     ender = ENDERS.get(entry.kind)
     if ender is None:
         return f"this version of pilotage cannot end a {entry.kind}"
     return ender(entry)
+
+
+def may_come(entry: Entry) -> bool:
+    """Return whether a thing is not there, and only time can tell whether it will be."""
+    if entry.kind != "batch_job":
+        return False
+    from pilotage.providers.jobs import may_turn_up
+
+    return may_turn_up(entry)
 
 
 def is_another_hosts(entry: Entry) -> bool:
@@ -113,17 +126,18 @@ def _end_rings(folder: str, entry: Entry) -> str | None:
     return tails.end_folder(folder, keep=True)
 
 
-def end_batch_job(entry: Entry) -> str | None:
-    """Cancel a batch job, found by its name where its id was never written down."""
-    from pilotage.providers.jobs import end as end_job
+def _end_batch_jobs(entries: Sequence[Entry]) -> dict[str, str]:
+    """Cancel batch jobs; return by key why some may not be gone."""
+    if not entries:
+        return {}
+    from pilotage.providers import jobs
 
-    return end_job(entry)
+    return jobs.end(entries)
 
 
 ENDERS: dict[str, Callable[[Entry], str | None]] = {
     "process": end_process,
     "temporary_file": end_temporary_file,
-    "batch_job": end_batch_job,
 }
 
 

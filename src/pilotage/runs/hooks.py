@@ -98,7 +98,8 @@ class Hooks:
         if loader._dfk is not None:
             return config  # Parsl refuses a second kernel in its own words
         if config is not None and not self.order.override:
-            return config  # judged where the kernel is made
+            self._refuse_if_own(config)  # also where the kernel is made; here at once, before Parsl looks at it
+            return config
         return self._site_config()
 
     def _site_config(self) -> Config:
@@ -128,12 +129,12 @@ class Hooks:
         try:
             start()
         except OSError as error:
-            _end_interchanges(config)
+            configs.end_started(config)
             if error.errno in FULL:
                 self.stop(storage_error(config.run_dir, error))
             raise
         except BaseException:
-            _end_interchanges(config)
+            configs.end_started(config)
             raise
         finally:
             logging.raiseExceptions = before
@@ -208,15 +209,6 @@ def _place_in_script() -> str:
     while frame is not None and frame.f_code.co_filename.startswith(tuple(inner)):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "the script"
-
-
-def _end_interchanges(config: Config) -> None:
-    # A kernel that failed half-way has no cleanup of its own.
-    for executor in config.executors:
-        process = getattr(executor, "interchange_proc", None)
-        if process is not None and process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def _stay_quiet(record: logging.LogRecord) -> None:  # noqa: ARG001  a handler's signature

@@ -52,7 +52,7 @@ class Order:
             "schema_version": SCHEMA_VERSION,
             "script": str(self.script),
             "arguments": list(self.arguments),
-            "targets": [_target_as_dict(target) for target in self.targets],
+            "targets": [target_as_dict(target) for target in self.targets],
             "site_given": self.site_given,
             "override": self.override,
             "quiet": self.quiet,
@@ -68,7 +68,7 @@ class Order:
         return cls(
             script=Path(value["script"]),
             arguments=value["arguments"],
-            targets=[_target_from_dict(target) for target in value["targets"]],
+            targets=[target_from_dict(target) for target in value["targets"]],
             site_given=value["site_given"],
             override=value["override"],
             quiet=value["quiet"],
@@ -78,7 +78,8 @@ class Order:
         )
 
 
-def _target_as_dict(target: Target) -> dict[str, Any]:
+def target_as_dict(target: Target) -> dict[str, Any]:
+    """Return a target as JSON."""
     if target.resolved is None:
         return {"label": target.label, "file": str(Path(target.file or "").absolute())}
     table = target.resolved.table
@@ -86,7 +87,8 @@ def _target_as_dict(target: Target) -> dict[str, Any]:
     return {"label": target.label, "site": target.resolved.name, "values": table.data, "origins": origins}
 
 
-def _target_from_dict(value: Mapping[str, Any]) -> Target:
+def target_from_dict(value: Mapping[str, Any]) -> Target:
+    """Return the target in what `target_as_dict` made."""
     if "file" in value:
         return Target(value["label"], file=Path(value["file"]))
     origins = {tuple(path): Origin(source, line) for path, source, line in value["origins"]}

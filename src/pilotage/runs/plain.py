@@ -30,7 +30,7 @@ def load(site: configs.SiteChoice = None, /, **overrides: Any) -> DataFlowKernel
     """
     if configs.run_config is not None:  # a driver's: the run is there already
         return configs.load(site, **overrides)
-    from pilotage.runs import sweep
+    from pilotage.runs import ending, sweep
     from pilotage.runs.details import versions
     from pilotage.runs.order import Order
     from pilotage.runs.start import Options, new_record
@@ -49,9 +49,11 @@ def load(site: configs.SiteChoice = None, /, **overrides: Any) -> DataFlowKernel
         write_json(folder.path / "versions.json", versions())
         kernel = configs.load_config(configs.config_of(chosen, str(folder.parsl)))
     except BaseException as error:
+        problems = ending.end_all(journal.current)
         journal.current, events.current = before
         record.finish("failed", 1, error.message if isinstance(error, PilotageError) else f"{type(error).__name__}")
-        record.unmark_live()
+        if not problems:
+            record.unmark_live()
         raise
     record.update(state="running")
     _Watched(kernel, folder, record, before)
@@ -102,7 +104,8 @@ class _Watched:
         if journal.current is not None:
             problems = ending.end_all(journal.current)
             for entry, words in problems:
-                events.tell("left", f"{ending.describe([entry])[0]} cannot be ended: {words}", "error")
+                level, what = ("warning", "") if ending.may_come(entry) else ("error", " cannot be ended")
+                events.tell("left", f"{ending.describe([entry])[0]}{what}: {words}", level)
             if not problems:
                 self._record.unmark_live()
         journal.current, events.current = self._before

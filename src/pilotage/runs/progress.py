@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotage.paths import RunFolder, write_json
 from pilotage.runs.failures import Failures
@@ -42,6 +42,14 @@ WORDS = {
 }
 
 
+class Others(NamedTuple):
+    """What processes of the run that have kernels of their own have come to: tasks by word, blocks by state."""
+
+    tasks: Counter[str]
+    blocks: Counter[str]
+    node_seconds: float
+
+
 class Progress:
     """Samples the kernels of a driver about five times a second; costs tasks nothing, it only reads counters.
 
@@ -67,6 +75,7 @@ class Progress:
         self._own_config = False
         self.failures = Failures(folder)
         self._node_seconds = 0.0
+        self._others: Callable[[], Others] | None = None
         self._sampled = self._start
         self._bad_blocks = 0
         self._collected = self._start - COLLECT_EVERY
@@ -78,6 +87,14 @@ class Progress:
         self._own_config = own_config
         self._kernels.append(kernel)
         self.failures.watch(kernel)
+        self._begin()
+
+    def include(self, others: Callable[[], Others]) -> None:
+        """Count what other processes of the run do as well, from now on; ``others`` returns all of it, each time."""
+        self._others = others
+        self._begin()
+
+    def _begin(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._sample_until_stopped, name="pilotage-progress", daemon=True)
             self._thread.start()
@@ -95,15 +112,21 @@ class Progress:
         """Return tasks by state, tasks per second, blocks by state, and seconds since the start."""
         tasks: Counter[str] = Counter()
         blocks: Counter[str] = Counter()
+        waits: list[str] = []
         reused = nodes = 0
         for kernel in self._kernels:
             for state, count in dict(kernel.task_state_counts).items():
                 tasks[WORDS.get(state.name, "launched")] += count
                 reused += count if state.name == "memo_done" else 0
             if not kernel.cleanup_called:
-                states, running = _blocks(kernel)
+                states, running, words = _blocks(kernel)
                 blocks.update(states)
                 nodes += running
+                waits += words
+        others = self._others() if self._others is not None else None
+        if others is not None:
+            tasks.update(others.tasks)
+            blocks.update(others.blocks)
         self._look_at_blocks(blocks)
         clock = self._clock()
         now = clock - self._start
@@ -118,8 +141,9 @@ class Progress:
             "tasks": counts,
             "rate": rate,
             "eta": self._eta(clock, counts),
-            "node_hours": round(self._node_seconds / 3600, 6),
+            "node_hours": round((self._node_seconds + (others.node_seconds if others else 0.0)) / 3600, 6),
             "blocks": dict(blocks),
+            "waits_for": "; ".join(dict.fromkeys(waits)),
             "elapsed": round(now, 3),
             "kernels": len(self._kernels),
             "own_config": self._own_config,
@@ -177,19 +201,29 @@ class Progress:
             return
 
 
+current: Progress | None = None
+"""That of the run whose driver this process is; None in a process that is none."""
+
+
 def _is_bad(executor: Any) -> bool:
     return bool(getattr(executor, "bad_state_is_set", False))
 
 
-def _blocks(kernel: DataFlowKernel) -> tuple[Counter[str], int]:
-    """Return how many blocks there are by state, and the nodes of those that run."""
+def _blocks(kernel: DataFlowKernel) -> tuple[Counter[str], int, list[str]]:
+    """Return how many blocks there are by state, the nodes of those that run, and what others wait for."""
     states: Counter[str] = Counter()
+    waits = []
     nodes = 0
     for executor in list(kernel.executors.values()):
         facade = getattr(executor, "status_facade", None)
         if isinstance(facade, dict):
-            found = Counter(status.state.name.lower() for status in list(facade.values()))
+            found: Counter[str] = Counter()
+            for status in list(facade.values()):
+                word = status.state.name.lower()
+                found["held" if word == "pending" and getattr(status, "held", False) else word] += 1
+                if word == "pending" and status.message:
+                    waits.append(status.message)
             states.update(found)
             provider = getattr(executor, "provider", None)
             nodes += found["running"] * getattr(provider, "nodes_per_block", 1)
-    return states, nodes
+    return states, nodes, waits

@@ -19,7 +19,8 @@ TASKS = 20
 WORDS = ("waiting", "launched", "done", "failed", "total", "reused", "changed")
 
 
-def _table(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+def table(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the schema of an object with these properties and no others, all of them required unless it is said."""
     return {
         "type": "object",
         "properties": properties,
@@ -28,7 +29,7 @@ def _table(properties: dict[str, Any], required: Sequence[str] | None = None) ->
     }
 
 
-ERROR = _table(
+ERROR = table(
     {"error": TEXT, "message": TEXT, "where": TEXT_OR_NULL, "hint": TEXT_OR_NULL, "exit_code": {"type": "integer"}}
 )
 RUN_PROPERTIES: dict[str, Any] = {
@@ -53,20 +54,21 @@ RUN_PROPERTIES: dict[str, Any] = {
     "host": {**TEXT_OR_NULL, "description": "Where its owner runs."},
     "heartbeat": {**NUMBER_OR_NULL, "description": "Seconds since its owner was last seen alive."},
     "tasks": {
-        **_table(dict.fromkeys(WORDS, COUNT), ()),
+        **table(dict.fromkeys(WORDS, COUNT), ()),
         "description": "By state. Of a resumed run, changed: had a result, and ran again since their app has changed.",
     },
     "rate": {**NUMBER, "description": "Tasks a second: of late for a run that goes on, else over all of it."},
     "eta": {**NUMBER_OR_NULL, "description": "Seconds left, where no task has been added for a while."},
     "blocks": {"type": "object", "additionalProperties": COUNT, "description": "Number of blocks by state."},
+    "waits_for": {**TEXT, "description": "What the scheduler says of blocks that wait; empty where none does."},
     "node_hours": NUMBER,
     "own_config": {"type": "boolean", "description": "Whether the script has loaded a config of its own."},
     "max_node_hours": NUMBER_OR_NULL,
     "resumes": {**TEXT_OR_NULL, "description": "The run whose results it reused."},
     "error": {"anyOf": [ERROR, {"type": "null"}]},
 }
-RUN = _table(RUN_PROPERTIES)
-EVENT = _table(
+RUN = table(RUN_PROPERTIES)
+EVENT = table(
     {
         "at": NUMBER,
         "kind": TEXT,
@@ -76,7 +78,7 @@ EVENT = _table(
     },
     ("at", "kind", "level", "message"),
 )
-FAILURE = _table(
+FAILURE = table(
     {
         "app": TEXT,
         "exception": TEXT,
@@ -90,7 +92,7 @@ FAILURE = _table(
         "shown": {"type": "boolean", "description": "Whether the script has ended with it."},
     }
 )
-LOG = _table(
+LOG = table(
     {
         "kind": TEXT,
         "executor": TEXT,
@@ -102,8 +104,8 @@ LOG = _table(
 )
 SCHEMAS: dict[str, dict[str, Any]] = {
     "run": RUN,
-    "ps": _table({"schema_version": {"const": SCHEMA_VERSION}, "runs": {"type": "array", "items": RUN}}),
-    "show": _table(
+    "ps": table({"schema_version": {"const": SCHEMA_VERSION}, "runs": {"type": "array", "items": RUN}}),
+    "show": table(
         {
             **RUN_PROPERTIES,
             "events": {"type": "array", "items": EVENT},
@@ -113,11 +115,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "versions": {"type": "object", "additionalProperties": TEXT},
         }
     ),
-    "cancel": _table(
+    "cancel": table(
         {
             "runs": {
                 "type": "array",
-                "items": _table(
+                "items": table(
                     {
                         "id": TEXT,
                         "outcome": {"enum": ["ended", "asked", "was over", "not ended"]},
@@ -127,15 +129,15 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             }
         }
     ),
-    "clean": _table(
+    "clean": table(
         {
             "dry_run": {"type": "boolean"},
-            "runs": {"type": "array", "items": _table({"run": TEXT, "leftovers": TEXTS, "problems": TEXTS})},
+            "runs": {"type": "array", "items": table({"run": TEXT, "leftovers": TEXTS, "problems": TEXTS})},
             "expired": {**TEXTS, "description": "Runs past their time or beyond the size of the store."},
         }
     ),
-    "rm": _table({"removed": TEXTS}),
-    "bundle": _table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
+    "rm": table({"removed": TEXTS}),
+    "bundle": table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
 }
 """JSON Schema of each command's ``--json``; that of ``run``, ``resume`` and ``attach`` is ``run``."""
 

@@ -35,6 +35,7 @@ class StatusLine:
             f" · {progress['rate']:,.0f}/s",
             f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
             f" · {_blocks(progress['blocks'])}" if progress["blocks"] else "",
+            f" · waits: {progress['waits_for']}" if progress.get("waits_for") else "",
             (f" · {clock(time.monotonic() - self._started)}", "dim"),
         )
         text.truncate(max(columns - 1, 1), overflow="ellipsis")

@@ -557,7 +557,8 @@ class Supervisor:
             self.events.tell("left", f"these processes do not end: {left}", "error")
         problems = ending.end_all(self.journal, patience=patience)
         for entry, reason in problems:
-            self.events.tell("left", f"{ending.describe([entry])[0]} cannot be ended: {reason}", "error")
+            level, words = ("warning", "") if ending.may_come(entry) else ("error", " cannot be ended")
+            self.events.tell("left", f"{ending.describe([entry])[0]}{words}: {reason}", level)
         state, reason = self._outcome(code)
         try:
             self.record.finish(state, code, reason)

@@ -97,7 +97,10 @@ def sweep_one(folder: RunFolder) -> Leftovers:
     roots = [entry.id for entry in found.entries if entry.kind == "process" and entry.id is not None]
     stubborn = processes.end_known([*roots, *map(processes.identity, found.strays)], ending.PATIENCE)
     problems = ending.end_all(journal)
-    found.problems = [f"{ending.describe([entry])[0]}: {reason}" for entry, reason in problems]
+    # What may come to be only later is looked for again by the next command, and told where it was.
+    late = [entry.key for entry, _ in problems if ending.may_come(entry)]
+    found.entries = [entry for entry in found.entries if entry.key not in late]
+    found.problems = [f"{ending.describe([e])[0]}: {reason}" for e, reason in problems if e.key not in late]
     found.problems += [f"process {pid} does not end" for pid in stubborn]
     lines = found.lines()
     if lines:
@@ -110,7 +113,7 @@ def sweep_one(folder: RunFolder) -> Leftovers:
             record.finish("lost", 1, reason)
         except OSError:  # a disk that refuses: the next sweep tries again
             return found
-    if not found.problems:
+    if not found.problems and not late:
         (folder.path / "view.sock").unlink(missing_ok=True)
         record.unmark_live()
     return found

@@ -80,6 +80,8 @@ def full(run: Mapping[str, Any]) -> str:
         lines.append(f"resumes    {run['resumes']}")
     if run["blocks"]:
         lines.append("blocks     " + ", ".join(f"{count} {state}" for state, count in sorted(run["blocks"].items())))
+    if run["waits_for"]:
+        lines.append(f"waits      {run['waits_for']}")
     if run["versions"]:
         lines.append("versions   " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()))
     sections = {

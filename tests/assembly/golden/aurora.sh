@@ -5,6 +5,7 @@
 #PBS -o @run_dir@/@job_name@.stdout
 #PBS -e @run_dir@/@job_name@.stderr
 #PBS -m n
+#PBS -r n
 #PBS -l select=1:ncpus=208
 #PBS -l walltime=01:00:00
 #PBS -q debug
@@ -12,26 +13,6 @@
 
 export JOBNAME=@job_name@
 
-set -e
-export CORES=$(getconf _NPROCESSORS_ONLN)
-[[ "1" == "1" ]] && echo "Found cores : $CORES"
-WORKERCOUNT=1
-SCRIPT_DIR="@run_dir@"
-[[ -d $SCRIPT_DIR ]] || SCRIPT_DIR=""
-
-# Deduplicate the nodefile
-HOSTFILE="$JOBNAME.nodes"
-if [ -z "$PBS_NODEFILE" ]; then
-    echo "localhost" > $HOSTFILE
-else
-    sort -u $PBS_NODEFILE > $HOSTFILE
-fi
-
-cat << MPIEXEC_EOF > ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
-/opt/python/bin/python3 -P -m pilotage.worker.pool --cwd @cwd@ --path @script_dir@ --driver @driver@ --  --max_workers_per_node=12 -a @address@ -p 0 -c 1.0 -m None --poll 10 --port=@worker_port@ --cert_dir @run_dir@/certificates --logdir=@run_dir@/aurora --logconf=@run_dir@/log_config/log_config.pkl --block_id=@block_id@ --hb_period=30  --hb_threshold=120 --drain_period=3300 --cpu-affinity none  --mpi-launcher=mpiexec --available-accelerators 0.0 0.1 1.0 1.1 2.0 2.1 3.0 3.1 4.0 4.1 5.0 5.1
-MPIEXEC_EOF
-chmod u+x ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
-
-mpiexec --cpu-bind none --ppn 1 -n $WORKERCOUNT --hostfile $HOSTFILE /usr/bin/sh ${SCRIPT_DIR:+$SCRIPT_DIR/}cmd_$JOBNAME.sh
-
-[[ "1" == "1" ]] && echo "All workers done"
+mpiexec -n 1 --ppn 1 --cpu-bind none bash -c 'unset ${!PMI_@} ${!PMIX_@} ${!OMPI_COMM@} ${!OMPI_UNIVERSE_@} ${!OMPI_MCA_orte_@} ${!OMPI_MCA_ess@} ${!OMPI_MCA_pmix@} ${!PRTE_@} MPI_LOCALRANKID MPI_LOCALNRANKS SLURM_LABELIO ${!SLURM_CPU_BIND@}
+exec bash -c "$1"' manager \
+  '/opt/python/bin/python3 -P -m pilotage.worker.pool --cwd @cwd@ --path @script_dir@ --driver @driver@ --  --max_workers_per_node=12 -a @address@ -p 0 -c 1.0 -m None --poll 10 --port=@worker_port@ --cert_dir @run_dir@/certificates --logdir=@run_dir@/aurora --logconf=@run_dir@/log_config/log_config.pkl --block_id=@block_id@ --hb_period=5  --hb_threshold=120 --drain_period=3300 --cpu-affinity list:1-8,105-112:9-16,113-120:17-24,121-128:25-32,129-136:33-40,137-144:41-48,145-152:53-60,157-164:61-68,165-172:69-76,173-180:77-84,181-188:85-92,189-196:93-100,197-204  --mpi-launcher=mpiexec --available-accelerators 0.0 0.1 1.0 1.1 2.0 2.1 3.0 3.1 4.0 4.1 5.0 5.1'
