@@ -39,6 +39,7 @@ scheduler_options = "#SBATCH --reservation=tutorial"
     "pbspro": 'extends = "pbspro"\nqueue = "debug"\ncpus_per_node = 4\nselect_options = "ngpus=2"\nnodes_per_block = 2',
     "gridengine": 'extends = "gridengine"\nqueue = "all.q"\nscheduler_options = "#$ -pe smp 4"',
     "flux": 'extends = "flux"\nqueue = "debug"\ncores_per_node = 4',
+    "kubernetes": 'extends = "kubernetes"\nimage = "lab/worker:1"',
 }
 GARBAGE = {
     "nothing": Completed((), 0, "", ""),

@@ -191,8 +191,27 @@ def test_what_can_never_run_is_ended_and_told(clock, reason):
     ledger, machine = made(clock, squeue=listed("PENDING", reason), scancel=(0, "", ""))
     ledger.submit("/s", "name")
     seen = look_for(ledger, clock, 30)
-    assert [(one.state, one.words) for one in seen] == [(State.FAILED, f"it can never run: PENDING ({reason})")]
+    assert [(one.state, one.words) for one in seen] == [
+        (State.PENDING, f"PENDING ({reason})"),
+        (State.FAILED, f"it can never run: PENDING ({reason})"),
+    ]
     assert machine.count("scancel") == 1
+
+
+def test_what_can_never_run_for_a_moment_runs(clock):
+    """As while the nodes of a Slurm that was just started say who they are; and of two reasons the last is told."""
+    answers = [
+        listed("PENDING", "PartitionConfig"),
+        listed("PENDING", "Priority"),
+        listed("PENDING", "PartitionConfig"),
+    ]
+    answers += [listed("PENDING", "PartitionTimeLimit")]
+    ledger, machine = made(clock, squeue=answers, scancel=(0, "", ""))
+    ledger.submit("/s", "name")
+    seen = look_for(ledger, clock, 2.5)
+    assert {one.state for one in seen} == {State.PENDING}
+    assert machine.count("scancel") == 0
+    assert look_for(ledger, clock, 30)[-1].words == "it can never run: PENDING (PartitionTimeLimit)"
 
 
 def test_what_can_never_run_and_is_not_cancelled_stays_a_job(clock, written):
@@ -200,7 +219,8 @@ def test_what_can_never_run_and_is_not_cancelled_stays_a_job(clock, written):
     answers = [DOWN, (0, "", "")]
     ledger, machine = made(clock, squeue=listed("PENDING", "PartitionTimeLimit"), scancel=answers)
     ledger.submit("/s", "name")
-    assert ledger.look(["7"])[0].state is State.PENDING
+    assert look_for(ledger, clock, module.NEVER + 2)[-1].state is State.PENDING
+    assert machine.count("scancel") == 1
     assert ids(written()) == ["7"]
     assert look_for(ledger, clock, 30)[-1].state is State.FAILED
     assert machine.count("scancel") == 2

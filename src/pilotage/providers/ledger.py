@@ -6,7 +6,7 @@
 - Commands that fail or do not answer change nothing: a block is not given up, and none is started in its place,
   because a scheduler is silent.
 - One question serves all jobs, and the questions become fewer while nothing changes.
-- A job that can never run is ended and has failed, with the scheduler's reason.
+- A job that can never run is ended and has failed, with the scheduler's reason, once that was said for a while.
 - A submission without an answer may have made a job all the same: see `unanswered`.
 - What was refused three times in a row for one and the same reason is not asked for again at once: see `turns`.
 """
@@ -46,6 +46,8 @@ NEW = 15.0
 """Seconds in which a job that was just submitted need not be listed yet."""
 LATE = 60.0
 """Seconds that a history may take to know a job that has ended."""
+NEVER = 3.0
+"""Seconds for which a scheduler must say that a job can never run: while its nodes start, Slurm takes it back."""
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Job:
     observed: Observed
     listed: bool = False
     missing: float | None = None
+    never: float | None = None
     cancelled: bool = False
 
 
@@ -200,7 +203,13 @@ class Ledger:
 
     def _judged(self, job_id: str, job: Job, observed: Observed) -> Observed:
         """Return what a listed job's state means for us."""
-        if observed.never:
+        if not observed.never:
+            job.never = None
+        else:
+            now = self._clock()
+            job.never = now if job.never is None else job.never
+            if now - job.never < NEVER:
+                return observed
             # One that is not cancelled is a job still: limits are changed. The next look tries again.
             state = State.FAILED if self._cancelled([job_id]) else State.PENDING
             return replace(observed, state=state, words=f"it can never run: {observed.words}")
