@@ -1,5 +1,6 @@
 """A script that is right on threads is right on worker processes: the habits of ``habits.py`` on both."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -52,33 +53,82 @@ def run_alone(prepare, pilotage):
     return start
 
 
-def on_both():
-    """Yield each habit with each site; of those that are right anyhow, or rare, most are left to the whole suite."""
-    for number, habit in enumerate(HABITS):
-        yield pytest.param(habit, "threads", marks=[pytest.mark.slow] if number % 4 else [])
-        yield pytest.param(
-            habit, "laptop", marks=[pytest.mark.slow] if number % 3 and habit in rarer_habits.RARER else []
-        )
+ALONE = list(HABITS)[::12]
+"""Habits that each run of the tests starts as scripts of their own; the whole suite does so with all of them."""
 
 
-@pytest.mark.parametrize(("habit", "site"), list(on_both()))
+def alone():
+    return [pytest.param(habit, marks=[] if habit in ALONE else pytest.mark.slow) for habit in HABITS]
+
+
+@pytest.mark.parametrize("habit", alone())
+@pytest.mark.parametrize("site", [pytest.param("threads", marks=pytest.mark.slow), "laptop"])
 def test_habit(habit, site, run):
     right, errors = run(habit, "--site", site)
     assert right, errors
 
 
-# A quarter of the control shows that the tests above can fail; make test-all runs the whole.
-CONTROL = [
-    pytest.param(habit, marks=() if number % 4 == 0 and habit in habits.HABITS else pytest.mark.slow)
-    for number, habit in enumerate(HABITS)
-]
-
-
-@pytest.mark.parametrize("habit", CONTROL)
+@pytest.mark.slow
+@pytest.mark.parametrize("habit", HABITS)
 def test_with_parsls_serializer_the_same_fail_that_fail_under_parsl(habit, run):
     """The control: without our serializer these habits fail, so the tests above can."""
     right, errors = run(habit, "--site", "laptop", "--set", "engine.serializer=parsl")
     assert right == (habit in STOCK_PASSES), errors
+
+
+# Each habit is a __main__ of its own, and has its part before the load done before it.
+TOGETHER = """
+import json, os, sys, traceback, types
+import parsl
+
+def do(name, part):
+    module = sys.modules["__main__"] = made[name]
+    try:
+        exec(compile(part, __file__, "exec", dont_inherit=True), vars(module))
+    except BaseException:
+        wrong[name] = traceback.format_exc()
+
+with open(os.path.join(os.path.dirname(__file__), "habits.json")) as file:
+    habits = json.load(file)
+made = {name: types.ModuleType("__main__") for name in habits}
+wrong = {}
+for name, (before, _) in habits.items():
+    made[name].__file__ = __file__
+    do(name, before)
+parsl.load()
+for name, (_, after) in habits.items():
+    if name not in wrong:
+        do(name, after)
+print(json.dumps(wrong))
+"""
+
+
+@pytest.fixture
+def run_together(prepare, pilotage):
+    """Run all habits in one run; returns what is wrong with those that are not right."""
+
+    def start(*options):
+        path = prepare(next(iter(HABITS)))
+        path.write_text(TOGETHER)
+        parts = {habit: habits.script(*HABITS[habit]).split(habits.LOAD) for habit in HABITS}
+        (path.parent / "habits.json").write_text(json.dumps(parts))
+        done = pilotage("run", path, *options)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return start
+
+
+@pytest.mark.parametrize("site", ["threads", "laptop"])
+def test_all_habits_in_one_run(site, run_together):
+    assert run_together("--site", site) == {}
+
+
+def test_with_parsls_serializer_they_fail_in_one_run(run_together):
+    """The control of those in one run; what passes alone may meet there what others have left on its worker."""
+    right = set(HABITS) - set(run_together("--site", "laptop", "--set", "engine.serializer=parsl"))
+    assert right <= STOCK_PASSES
+    assert "a closure" in right
 
 
 OURS = """
