@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import psutil
+from click.testing import CliRunner
+
+from pilotage.cli import main
 
 MARK = "PILOTAGE_TEST_MARK"
 # The program as it is installed; `python -m` would put the current folder on the import path.
@@ -23,6 +26,11 @@ class Command:
 
     def __call__(self, *arguments, timeout=120, **options):
         return self.run([PROGRAM, *arguments], timeout=timeout, **options)
+
+    def ask(self, *arguments, env=None):
+        """Run a command that starts nothing in this process, which takes a tenth of the time."""
+        done = CliRunner().invoke(main, list(map(str, arguments)), env={"NO_COLOR": "1", **(env or {})})
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def run(self, argv, *, timeout=120, env=None, **options):
         options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options

@@ -101,10 +101,12 @@ def test_bad_input(name, case, pilotage):
     # Whatever can be known before is told before the script has begun.
     begun = "" if script is None or name == "a script that does not parse" else "print('begun')\n"
     case(text, script and script + "#" if not begun else begun + script)
-    done = pilotage(*(arguments if isinstance(arguments, list) else arguments.split()))
+    begins = name == "a Config under a condition"
+    start = pilotage if begins else pilotage.ask
+    done = start(*(arguments if isinstance(arguments, list) else arguments.split()))
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr
-    assert done.stdout == ("begun\nbefore\n" if name == "a Config under a condition" else "")
+    assert done.stdout == ("begun\nbefore\n" if begins else "")
     for word in words:
         assert word in done.stderr, done.stderr
 

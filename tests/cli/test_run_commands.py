@@ -85,7 +85,8 @@ class Runs:
 
     def json(self, *arguments, code=0, of=None, **more):
         """Return what a command says with --json, which must have the shape that the reference promises."""
-        done = self.pilotage(arguments[0], "--json", *arguments[1:], **more)
+        command = self.pilotage.ask if arguments[0] in ("ps", "show") else self.pilotage
+        done = command(arguments[0], "--json", *arguments[1:], **more)
         assert code is None or done.returncode == code, done
         found = json.loads(done.stdout)
         jsonschema.validate(found, shapes.schema(of or arguments[0]))
@@ -228,7 +229,7 @@ def test_which_run_is_meant(runs):
 
 @pytest.mark.parametrize("name", ["1st", "@last", "-x", "a/b", "a b", "", "x" * 65])
 def test_a_name_that_could_be_something_else(name, runs):
-    done = runs.pilotage("run", runs.script("print(1)\n"), f"--name={name}")
+    done = runs.pilotage.ask("run", runs.script("print(1)\n"), f"--name={name}")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be a run's name" in done.stderr
     assert runs.states() == {}, "nothing was started"
@@ -251,9 +252,9 @@ def test_logs(runs):
     assert runs.pilotage("logs", run, "--worker", "--block", "0").stdout
     assert "interchange" in runs.pilotage("logs", run, "--scheduler").stderr
     for options in (["--task", "77"], ["--block", "9"], ["--worker", "--block", "9"]):
-        done = runs.pilotage("logs", run, *options)
+        done = runs.pilotage.ask("logs", run, *options)
         assert (done.returncode, done.stdout) == (2, ""), options
-    assert runs.pilotage("logs", run, "--task", "many").returncode == 2
+    assert runs.pilotage.ask("logs", run, "--task", "many").returncode == 2
     found = json.loads(runs.pilotage("logs", run, "--json").stdout)
     assert found == {"run": run, "pieces": [{"file": str(runs.folder(run) / "driver.log"), "text": "3\n"}]}
 
@@ -489,6 +490,9 @@ COUNTED = APP + (
 )
 
 
+RUN_AGAIN = "1,000 run again since their app has changed (--ignore-changes reuses theirs too)"
+
+
 def times(runs):
     """Return how often each task ran."""
     return [len((runs.project / "done" / str(i)).read_text()) for i in range(1000)]
@@ -516,17 +520,24 @@ def test_resume_after_the_driver_was_killed(runs):
     assert times(runs) == [1] * 1000, "the second half ran, the first did not"
 
     runs.script(COUNTED.replace("i * HELP", "i * HELP * 2"))
-    assert resumed(runs, again["id"], "--ignore-changes")["tasks"]["reused"] == 1000
-    assert times(runs) == [1] * 1000
     done = runs.pilotage("resume", again["id"])
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "999000"), "the helper has changed"
     assert times(runs) == [2] * 1000
-    words = "1,000 run again since their app has changed (--ignore-changes reuses theirs too)"
-    assert f" · 0 reused, {words} · " in done.stderr
+    assert f" · 0 reused, {RUN_AGAIN} · " in done.stderr
     found = runs.json("show", "@last")
     assert (found["tasks"]["reused"], found["tasks"]["changed"]) == (0, 1000)
     (event,) = [event for event in found["events"] if event["kind"] == "resumed"]
     assert "1,000 calls ran again since their app has changed (--ignore-changes" in event["message"]
+
+
+@pytest.mark.slow
+def test_resume_after_changes(runs):
+    first = runs.run(COUNTED)["id"]
+    runs.script(COUNTED.replace("i * HELP", "i * HELP * 2"))
+    assert resumed(runs, first, "--ignore-changes")["tasks"]["reused"] == 1000
+    assert times(runs) == [1] * 1000
+    assert resumed(runs, first)["tasks"]["changed"] == 1000, "the helper has changed"
+    assert times(runs) == [2] * 1000
     done = runs.pilotage("resume", "@last")
     assert done.stdout.splitlines()[-1] == "999000"
     assert " · 1,000 reused, 0 run again since their app has changed · " in done.stderr
@@ -534,7 +545,7 @@ def test_resume_after_the_driver_was_killed(runs):
 
     runs.script(COUNTED.replace("HELP = 1", "HELP = 3"))
     done = runs.pilotage("resume", "@last")
-    assert f" · 0 reused, {words} · " in done.stderr, "a global that the helper uses"
+    assert f" · 0 reused, {RUN_AGAIN} · " in done.stderr, "a global that the helper uses"
 
 
 @pytest.mark.slow
@@ -637,7 +648,7 @@ def test_a_record_that_cannot_be_read(runs):
         assert set(runs.states()) == {other}, text
     assert runs.json("clean")["runs"] == []
     for command in ("show", "cancel", "resume", "attach", "rm"):
-        done = runs.pilotage(command, run)
+        done = runs.pilotage.ask(command, run)
         assert (done.returncode, done.stdout) == (2, ""), done
         assert ("is not over" if command == "rm" else "the run's record cannot be read") in done.stderr
     assert psutil.Process(kept["driver"]["pid"]).is_running()
@@ -664,7 +675,7 @@ def test_a_record_of_a_newer_pilotage(runs):
     runs.change(run, schema_version=2)
     assert runs.states() == {run: "finished"}
     for command in ("show", "resume", "attach", "cancel"):
-        done = runs.pilotage(command, run)
+        done = runs.pilotage.ask(command, run)
         assert (done.returncode, done.stdout) == (2, ""), done
         assert "was written by a newer pilotage" in done.stderr
 

@@ -33,25 +33,25 @@ def test_what_a_worker_init_lets_pass_passes(script, pilotage, user_file):
 @pytest.mark.parametrize(("site", "command"), [("slurm", "s"), ("pbspro", "q"), ("gridengine", "q"), ("flux", "flux")])
 def test_a_scheduler_that_is_not_here_is_told_before_the_script_runs(script, site, command, pilotage, tmp_path):
     (script.parent / "s.py").write_text("print('ran')\n" + SCRIPT)
-    done = pilotage("run", script, "--site", site, env={"PATH": str(tmp_path)})
+    done = pilotage.ask("run", script, "--site", site, env={"PATH": str(tmp_path)})
     assert (done.returncode, done.stdout) == (2, "")
     assert f"this machine has no {command}" in done.stderr
     assert "hint: " in done.stderr
 
 
 def test_an_option_of_the_scripts_is_pointed_behind_the_dashes(script, pilotage):
-    done = pilotage("run", script, "--n", "5")
+    done = pilotage.ask("run", script, "--n", "5")
     assert done.returncode == 2
     assert "What is for the script comes after --: SCRIPT -- --n" in done.stderr
 
 
 def test_export_replaces_a_file_only_when_told_to(project, pilotage):
     (project / "mine.py").write_text("# mine\n")
-    done = pilotage("site", "export", "threads", "-o", "mine.py")
+    done = pilotage.ask("site", "export", "threads", "-o", "mine.py")
     assert done.returncode == 2
     assert "--force" in done.stderr
     assert (project / "mine.py").read_text() == "# mine\n"
-    assert pilotage("site", "export", "threads", "-o", "mine.py", "--force").returncode == 0
+    assert pilotage.ask("site", "export", "threads", "-o", "mine.py", "--force").returncode == 0
     assert "parsl" in (project / "mine.py").read_text()
 
 
@@ -76,12 +76,12 @@ def test_the_summary_names_no_site_that_was_not_used(project, load, pilotage):
     done = pilotage("run", "s.py")
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     assert "the script's own config" in done.stderr
-    assert json.loads(pilotage("ps", "--json").stdout)["runs"][0]["own_config"] is True
+    assert json.loads(pilotage.ask("ps", "--json").stdout)["runs"][0]["own_config"] is True
 
 
 def test_sites_that_are_no_table_are_told_as_what_they_are(project, pilotage):
     (project / "pilotage.toml").write_text("site = [1, 2]\n")
-    done = pilotage("site", "list")
+    done = pilotage.ask("site", "list")
     assert done.returncode == 2
     assert "pilotage.toml:1: site: expected a table, got [1, 2]" in done.stderr
 
@@ -97,7 +97,7 @@ def test_sites_that_are_no_table_are_told_as_what_they_are(project, pilotage):
 )
 def test_a_wrong_limit_of_the_store_has_its_place(text, words, project, pilotage):
     (project / "pilotage.toml").write_text(f"[runs]\n{text}\n")
-    done = pilotage("clean")
+    done = pilotage.ask("clean")
     assert done.returncode == 2
     assert "pilotage.toml:2" in done.stderr
     assert words in done.stderr

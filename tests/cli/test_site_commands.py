@@ -13,7 +13,7 @@ import pytest
 
 def test_list(project, pilotage, user_file):
     path = user_file('[site.mine]\nextends = "slurm"\ndescription = "my own"\n[site.bad]\nscheduler = "x"\n')
-    done = pilotage("site", "list", "--json")
+    done = pilotage.ask("site", "list", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)["sites"]}
     assert rows["mine"] == {
         "name": "mine", "scheduler": "slurm", "source": str(path), "description": "my own", "error": None
@@ -30,7 +30,7 @@ def test_show_is_toml_that_could_stand_in_a_file(project, pilotage):
 
 def test_show_origin(project, pilotage, user_file):
     path = user_file('[site.polaris]\n\naccount = "a"\n')
-    lines = pilotage("site", "show", "polaris", "--origin", "--set", "max_blocks=3").stdout.splitlines()
+    lines = pilotage.ask("site", "show", "polaris", "--origin", "--set", "max_blocks=3").stdout.splitlines()
     by_key = {line.split()[0]: line.split()[-1] for line in lines}
     assert by_key["account"] == f"{path}:3"
     assert by_key["max_blocks"] == "--set"
@@ -43,7 +43,7 @@ def test_show_origin(project, pilotage, user_file):
 )
 def test_show_script_needs_nothing_of_the_scheduler(name, project, pilotage, tmp_path):
     python = os.path.dirname(sys.executable)
-    done = pilotage("site", "show", name, "--script", env={"PATH": python})
+    done = pilotage.ask("site", "show", name, "--script", env={"PATH": python})
     assert done.returncode == 0, done.stderr
     assert "@job_name@" in done.stdout or name == "kubernetes"
     assert "process_worker_pool" in done.stdout or "pilotage.worker.pool" in done.stdout
@@ -60,45 +60,45 @@ def test_export_to_a_file_runs_with_parsl_alone(project, pilotage):
 
 
 def test_validate(project, pilotage, user_file):
-    done = pilotage("site", "validate")
+    done = pilotage.ask("site", "validate")
     assert done.returncode == 0, done.stderr
     assert "laptop: ok" in done.stderr
     assert "ssh-pool: ok (can be shown, not run" in done.stderr
     user_file('[site.a]\nextends = "slurm"\nqoss = "x"\n[site.b]\nextends = "slurm"\nexecutor = { labl = 1 }\n')
-    done = pilotage("site", "validate")
+    done = pilotage.ask("site", "validate")
     assert done.returncode == 2
     assert "qoss" in done.stderr
     assert "labl" in done.stderr
-    report = json.loads(pilotage("site", "validate", "a", "laptop", "--json").stdout)
+    report = json.loads(pilotage.ask("site", "validate", "a", "laptop", "--json").stdout)
     assert [row["ok"] for row in report["sites"]] == [False, True]
 
 
 class TestAdd:
     def test_this_machine(self, project, pilotage, private_home):
-        done = pilotage("site", "add", "mine", "--yes", "--scheduler", "local")
+        done = pilotage.ask("site", "add", "mine", "--yes", "--scheduler", "local")
         assert done.returncode == 0, done.stderr
         path = private_home / "config" / "pilotage" / "pilotage.toml"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         site = tomllib.loads(path.read_text())["site"]["mine"]
         assert site["scheduler"] == "local"
         assert "# one worker a core" in path.read_text()
-        assert pilotage("site", "validate", "mine").returncode == 0
+        assert pilotage.ask("site", "validate", "mine").returncode == 0
 
     def test_it_keeps_what_the_file_has(self, project, pilotage, user_file):
         path = user_file('# my sites\ndefault_site = "old"\n\n[site.old]   # keep\nextends = "slurm"\n')
-        assert pilotage("site", "add", "mine", "-y", "--scheduler", "local").returncode == 0
+        assert pilotage.ask("site", "add", "mine", "-y", "--scheduler", "local").returncode == 0
         text = path.read_text()
         assert text.startswith('# my sites\ndefault_site = "old"\n\n[site.old]   # keep\nextends = "slurm"\n')
         assert set(tomllib.loads(text)["site"]) == {"old", "mine"}
-        again = pilotage("site", "add", "mine", "-y", "--scheduler", "local")
+        again = pilotage.ask("site", "add", "mine", "-y", "--scheduler", "local")
         assert again.returncode == 2
         assert "--force" in again.stderr
-        assert pilotage("site", "add", "mine", "-y", "--scheduler", "local", "--force").returncode == 0
+        assert pilotage.ask("site", "add", "mine", "-y", "--scheduler", "local", "--force").returncode == 0
         assert set(tomllib.loads(path.read_text())["site"]) == {"old", "mine"}
 
     def test_a_broken_file_is_not_touched(self, project, pilotage, user_file):
         path = user_file("[site.x\n")
-        done = pilotage("site", "add", "mine", "-y")
+        done = pilotage.ask("site", "add", "mine", "-y")
         assert done.returncode == 2
         assert path.read_text() == "[site.x\n"
 
@@ -118,27 +118,27 @@ class TestAdd:
         return {"PATH": f"{folder}:{os.environ['PATH']}", "USER": "ada", "LOGNAME": "ada"}
 
     def test_slurm_with_a_gpu_partition(self, project, pilotage, slurm, private_home):
-        done = pilotage("site", "add", "lab", "-y", "--queue", "gpu", "--nodes", "2", env=slurm)
+        done = pilotage.ask("site", "add", "lab", "-y", "--queue", "gpu", "--nodes", "2", env=slurm)
         assert done.returncode == 0, done.stderr
         site = tomllib.loads((private_home / "config" / "pilotage" / "pilotage.toml").read_text())["site"]["lab"]
         assert (site["scheduler"], site["partition"], site["account"]) == ("slurm", "gpu", "physics")
         assert (site["gpus_per_node"], site["available_accelerators"], site["cores_per_node"]) == (4, 4, 64)
         assert site["launcher"]["class"] == "srun"
         assert "found: slurm: debug, gpu; accounts: physics, chem" in done.stderr
-        shown = pilotage("site", "show", "lab", "--script", env=slurm)
+        shown = pilotage.ask("site", "show", "lab", "--script", env=slurm)
         assert "--partition=gpu" in shown.stdout
 
     def test_the_default_partition_and_its_limit(self, project, pilotage, slurm, private_home):
-        assert pilotage("site", "add", "lab", "-y", "--project", env=slurm).returncode == 0
+        assert pilotage.ask("site", "add", "lab", "-y", "--project", env=slurm).returncode == 0
         site = tomllib.loads((project / "pilotage.toml").read_text())["site"]["lab"]
         assert (site["partition"], site["walltime"]) == ("debug", "00:30:00")
 
     def test_answers_that_do_not_fit(self, project, pilotage, slurm):
-        done = pilotage("site", "add", "lab", "-y", "--queue", "gpus", env=slurm)
+        done = pilotage.ask("site", "add", "lab", "-y", "--queue", "gpus", env=slurm)
         assert (done.returncode, "did you mean 'gpu'?" in done.stderr) == (2, True)
-        done = pilotage("site", "add", "lab", "-y", "--scheduler", "flux", env=slurm)
+        done = pilotage.ask("site", "add", "lab", "-y", "--scheduler", "flux", env=slurm)
         assert (done.returncode, "it has slurm, local" in done.stderr) == (2, True)
-        assert pilotage("site", "add", "a b", "-y").returncode == 2
+        assert pilotage.ask("site", "add", "a b", "-y").returncode == 2
 
     def test_questions_are_asked_and_answered(self, project, pilotage, slurm, private_home):
         done = pilotage("site", "add", "lab", env=slurm, input="slurm\ngpu\nchem\n")
