@@ -57,20 +57,80 @@ SCRIPTS = {
 }
 
 
+# One after the other in one script: those that neither end it nor must be its beginning, nor take its input.
+TOGETHER = [
+    *("prints", "arguments", "path", "name and file", "main module", "annotations", "guard", "input", "isatty"),
+    *("a child that leaves", "thread", "relative path", "sibling", "warning", "syntax warning", "pickle", "inspect"),
+    *("dataclass", "recursion", "atexit"),
+]
+# Each of these ends the script in its way, or must have it for itself.
+ALONE = [
+    "exit code",
+    "exit message",
+    "os exit",
+    "error",
+    "excepthook",
+    "keyboard interrupt",
+    "signal",
+    "killed",
+    "future",
+]
+ALONE += ["docstring", "stdin", "binary stdout", "spawn"]
+ERRORS = """
+def fail(number):
+    try:
+        {}['a']
+    except KeyError as error:
+        if number == 0: raise ValueError('b') from error
+        if number == 1: raise ValueError('b')
+    assert number != 2, 'no'
+    import nothing_of_that_name
+found = []
+for number in range(4):
+    try:
+        fail(number)
+    except Exception as error:
+        found.append(error)
+raise ExceptionGroup('g', found)
+"""
+
+
 def outcome(completed):
     errors = [line for line in completed.stderr.splitlines() if not line.startswith("run 20")]
     return completed.returncode, completed.stdout, errors
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_same_outcome(name, project, pilotage):
-    (project / "sibling.py").write_text("VALUE = 5\n")
-    (project / "data.txt").write_text("content")
-    (project / "script.py").write_text(SCRIPTS[name])
-    options = {"input": "typed in\n", "errors": "surrogateescape"}
-    plain = pilotage.run([sys.executable, "script.py", "a", "--b", "c d"], **options)
-    ours = pilotage("run", "script.py", "--", "a", "--b", "c d", **options)
-    assert outcome(ours) == outcome(plain)
+@pytest.fixture
+def compare(project, pilotage):
+    """Run a script both ways, and compare."""
+
+    def run(text):
+        (project / "sibling.py").write_text("VALUE = 5\n")
+        (project / "data.txt").write_text("content")
+        (project / "script.py").write_text(text)
+        options = {"input": "typed in\n", "errors": "surrogateescape"}
+        plain = pilotage.run([sys.executable, "script.py", "a", "--b", "c d"], **options)
+        ours = pilotage("run", "script.py", "--", "a", "--b", "c d", **options)
+        assert outcome(ours) == outcome(plain)
+        return plain
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ALONE else pytest.mark.slow) for name in SCRIPTS]
+)
+def test_same_outcome(name, compare):
+    compare(SCRIPTS[name])
+
+
+def test_same_outcome_of_many_in_one_script(compare):
+    plain = compare("".join(f"{SCRIPTS[name]}\nprint('over', flush=True)\n" for name in TOGETHER))
+    assert (plain.returncode, plain.stdout.count("over\n")) == (0, len(TOGETHER)), plain.stderr
+
+
+def test_same_outcome_of_many_errors(compare):
+    assert "ExceptionGroup: g (4 sub-exceptions)" in compare(ERRORS).stderr
 
 
 def test_a_safe_path_is_left_safe(project, pilotage):

@@ -42,11 +42,28 @@ def script(project):
     return write
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("site", "place"), [("threads", "here"), ("laptop", "elsewhere")])
+def alone():
+    """Yield each way with each site; all but a few on workers are left to the whole suite."""
+    often = ("attribute", "in a thread", "pilotage config")
+    for way in WAYS:
+        for site, place in (("threads", "here"), ("laptop", "elsewhere")):
+            marks = [] if site == "laptop" and way in often else pytest.mark.slow
+            yield pytest.param(way, site, place, marks=marks, id=f"{way}-{site}")
+
+
+@pytest.mark.parametrize(("way", "site", "place"), list(alone()))
 def test_parsl_load_gets_the_sites_config(way, site, place, script, pilotage, private_home):
     done = pilotage("run", script(APP + WAYS[way] + WHERE), "--site", site)
     assert (done.returncode, done.stdout) == (0, f"{place}\n"), done.stderr
+    assert not Path("runinfo").exists()
+    assert len(list((private_home / "state" / "runs").iterdir())) == 1, "one run, one folder"
+
+
+def test_each_way_to_load_gets_it_one_after_the_other(script, pilotage, private_home):
+    end = "parsl.dfk().cleanup()\nparsl.clear()\n"
+    text = APP + "".join(f"{way}print(sorted(parsl.dfk().executors))\n{end}" for way in WAYS.values())
+    done = pilotage("run", script(text), "--site", "mine=threads")
+    assert (done.returncode, done.stdout) == (0, "['_parsl_internal', 'mine']\n" * len(WAYS)), done.stderr
     assert not Path("runinfo").exists()
     assert len(list((private_home / "state" / "runs").iterdir())) == 1, "one run, one folder"
 
@@ -55,7 +72,7 @@ def test_the_default_site_is_meant_where_none_is_named(script, pilotage, user_fi
     path = user_file('default_site = "threads"\n')
     assert pilotage("run", script(APP + "parsl.load()\n" + WHERE)).stdout == "here\n"
     path.write_text('# mine\ndefault_site = "thread"\n')
-    done = pilotage("run", "s.py")
+    done = pilotage.ask("run", "s.py")
     assert done.returncode == 2
     assert f"{path}:2: default_site" in done.stderr
 
@@ -205,7 +222,8 @@ def test_a_config_file_sees_its_siblings_and_needs_no_path(script, pilotage, tmp
     assert (done.returncode, done.stdout) == (0, "elsewhere\n"), done.stderr
 
 
-def test_the_run_folder_is_private(script, pilotage, private_home):
+def test_the_run_folder_is_private_and_what_was_shown_is_what_is_run(script, pilotage, private_home):
+    shown = pilotage.ask("site", "show", "laptop", "--script").stdout
     text = APP + "parsl.load()\nprint(pid().result() > 0)\n"
     record = json.loads(pilotage("run", script(text), "--site", "laptop", "--json").stdout)
     folder = Path(record["folder"])
@@ -216,14 +234,9 @@ def test_the_run_folder_is_private(script, pilotage, private_home):
     others = dict.fromkeys(("waiting", "launched", "failed", "reused", "changed"), 0)
     assert record["tasks"] == {"done": 1, "total": 1, **others}
     assert json.loads((folder / "run.json").read_text())["id"] == record["id"]
-    assert list(folder.glob("parsl/000/submit_scripts/*.sh")), "the script that was run is kept"
 
-
-def test_what_is_shown_is_what_is_run(script, pilotage):
-    """The block's script in the run's folder is the one that site show prints, with the placeholders filled in."""
-    shown = pilotage("site", "show", "laptop", "--script").stdout
-    record = json.loads(pilotage("run", script(APP + "parsl.load()\npid().result()\n"), "--json").stdout)
-    (path,) = Path(record["folder"]).glob("parsl/000/submit_scripts/*.sh")
+    # The block's script in the run's folder is the one that site show prints, with the placeholders filled in.
+    (path,) = folder.glob("parsl/000/submit_scripts/*.sh")
     run = path.read_text()
     assert len(run.splitlines()) == len(shown.splitlines())
     for theirs, ours in zip(run.splitlines(), shown.splitlines(), strict=True):
