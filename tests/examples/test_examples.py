@@ -3,6 +3,7 @@
 import ast
 import csv
 import dataclasses
+import functools
 import importlib.util
 import os
 import platform
@@ -82,8 +83,11 @@ def test_getting_started(runner, run_example, tmp_path):
 
 
 def test_a_second_run_starts_its_files_anew(run_example, tmp_path):
-    first = run_example("python", "0_getting_started.py", "--out", "here").stdout
-    assert run_example("python", "0_getting_started.py", "--out", "here").stdout == first
+    (tmp_path / "here").mkdir()
+    for name in ("0_hello.out", "0_hello.err"):
+        (tmp_path / "here" / name).write_text("of the first run\n")
+    said = run_example("python", "0_getting_started.py", "--out", "here").stdout
+    assert "its stdout: Hello World from Bash\nits stderr: Goodbye World\n" in said
     assert (tmp_path / "here" / "0_hello.out").read_text() == "Hello World from Bash\n"
     assert not (tmp_path / "results").exists()
 
@@ -155,6 +159,7 @@ def program(tmp_path):
     return path
 
 
+@pytest.mark.parametrize("runner", ["python", pytest.param("pilotage-laptop", marks=pytest.mark.slow)])
 def test_affinity_by_another_program(runner, run_example, program):
     done = run_example(runner, "4_hello_affinity.py", "--tasks", "2", "--exe", "my programs/hello")
     assert done.stdout == "compiled\ncompiled\n"
@@ -205,8 +210,10 @@ def block_depth(body, level=0):
     return deepest
 
 
-def counted_here(names):
-    """Count again, in another way than the example does: by kind, and depth by recursion over blocks."""
+@functools.cache
+def counted_here(limit):
+    """Count the first files in another way than the example does: by kind, and depth by recursion over blocks."""
+    names = library_files()[:limit]
     table = defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
     for name in names:
         source = (LIBRARY / name).read_bytes()
@@ -233,15 +240,15 @@ def library_files():
 
 
 def test_census(runner, run_example, tmp_path):
-    done = run_example(runner, "stdlib_census.py", "--limit", "200")
+    done = run_example(runner, "stdlib_census.py", "--limit", "70")
     folder = tmp_path / "results" / "census"
     table = read_table(folder / "census.csv")
-    assert table == counted_here(library_files()[:200])
+    assert table == counted_here(70)
     assert list(table) == [*sorted(set(table) - {"total"}), "total"]
-    assert table["total"]["files"] == 200
+    assert table["total"]["files"] == 70
     assert (folder / "errors.txt").read_text() == ""
     assert (folder / "census.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert f"200 files in {len(table) - 1} packages: {table['total']['lines']:,} lines" in done.stdout
+    assert f"70 files in {len(table) - 1} packages: {table['total']['lines']:,} lines" in done.stdout
     assert "as a check" in done.stdout
     for name in ("census.csv", "errors.txt", "census.png"):
         assert f"results/census/{name}" in done.stdout.splitlines()[-1]
@@ -258,23 +265,29 @@ def test_census_of_everything(run_example, tmp_path):
     assert "as a check" not in done.stdout
 
 
-def test_census_by_a_deep_tree(examples, run_example, tmp_path):
+@pytest.fixture
+def without_matplotlib(tmp_path):
+    """An environment in which matplotlib cannot be imported."""
+    missing = tmp_path / "path" / "matplotlib"
+    missing.mkdir(parents=True)
+    (missing / "__init__.py").write_text("raise ImportError(\"No module named 'matplotlib'\")\n")
+    return {"PYTHONPATH": str(missing.parent)}
+
+
+def test_census_by_a_deep_tree(examples, run_example, tmp_path, without_matplotlib):
     """With two inputs a merge, the tree has many levels, as with the default it has for thousands of files."""
     source = (examples / "stdlib_census.py").read_text()
     changed = source.replace("FAN_IN = 16\n", "FAN_IN = 2\n")
     assert changed != source
     (tmp_path / "binary.py").write_text(changed)
     # The second run's table takes the place of the first's.
-    run_example("python", tmp_path / "binary.py", "--limit", "10", "--no-check")
-    run_example("python", tmp_path / "binary.py", "--limit", "70")
-    assert read_table(tmp_path / "results" / "census" / "census.csv") == counted_here(library_files()[:70])
+    for limit in (10, 70):
+        run_example("python", tmp_path / "binary.py", "--limit", f"{limit}", "--no-check", env=without_matplotlib)
+    assert read_table(tmp_path / "results" / "census" / "census.csv") == counted_here(70)
 
 
-def test_census_without_matplotlib(run_example, tmp_path):
-    missing = tmp_path / "path" / "matplotlib"
-    missing.mkdir(parents=True)
-    (missing / "__init__.py").write_text("raise ImportError(\"No module named 'matplotlib'\")\n")
-    done = run_example("python", "stdlib_census.py", "--limit", "5", env={"PYTHONPATH": str(missing.parent)})
+def test_census_without_matplotlib(run_example, tmp_path, without_matplotlib):
+    done = run_example("python", "stdlib_census.py", "--limit", "5", env=without_matplotlib)
     assert "no figure: No module named 'matplotlib' (pip install matplotlib)\n" in done.stdout
     assert done.stderr == ""
     assert sorted(path.name for path in (tmp_path / "results" / "census").iterdir()) == ["census.csv", "errors.txt"]
@@ -319,9 +332,14 @@ def test_warnings_are_not_errors(census):
     assert census.measure("name.py", rb"x = '\d'").errors == ()
 
 
-@pytest.fixture
-def results(census):
+@pytest.fixture(scope="session")
+def counted(census):
     return census.sequential_census(census.source_files()[:20])
+
+
+@pytest.fixture
+def results(counted):
+    return list(counted)
 
 
 def test_no_differences(census, results):
@@ -394,7 +412,7 @@ def test_a_source_missing_on_the_worker_is_an_error_and_not_a_count(examples, ru
     assert "nothing.py" in done.stderr
 
 
-@pytest.mark.parametrize("runner", ["pilotage-threads", "pilotage-laptop"])
+@pytest.mark.parametrize("runner", [pytest.param("pilotage-threads", marks=pytest.mark.slow), "pilotage-laptop"])
 def test_help_goes_to_the_script(runner, run_example):
     assert "--limit N" in run_example(runner, "stdlib_census.py", "--help").stdout
 

@@ -67,26 +67,30 @@ def judge(run, target, what, moment, matrix):
 
 
 OFTEN = ("driver", "supervisor")
-"""Targets that each run of the tests tries; the others, and other moments, take too long for that."""
+OFTEN_BY = ("SIGTERM", "SIGKILL")
+"""What each run of the tests tries, mid-run; other targets, signals and moments take too long for that."""
 
 
 def cases():
     found = []
     for target in TARGETS:
         for moment in MOMENTS:
-            marks = [] if moment == "mid-run" and target in OFTEN else [pytest.mark.slow]
-            found.append(pytest.param(target, moment, marks=marks, id=f"{target}-{moment}"))
+            often = OFTEN_BY if moment == "mid-run" and target in OFTEN else ()
+            rest = tuple(what for what in SIGNALS if what not in often)
+            found.append(pytest.param(target, moment, rest, marks=pytest.mark.slow, id=f"{target}-{moment}"))
+            if often:
+                found.append(pytest.param(target, moment, often, id=f"{target}-{moment}-often"))
     return found
 
 
 @pytest.mark.timeout(180 * TIMES)
-@pytest.mark.parametrize(("target", "moment"), cases())
-def test_each_signal(target, moment, tmp_path, pilotage, matrix):
+@pytest.mark.parametrize(("target", "moment", "signals"), cases())
+def test_each_signal(target, moment, signals, tmp_path, pilotage, matrix):
     # A supervisor's own view would end what it leaves, and the next command must be able to do so.
     detached = ("--detach",) if target == "supervisor" else ()
-    with ThreadPoolExecutor(len(SIGNALS)) as pool:
+    with ThreadPoolExecutor(len(signals)) as pool:
         tried = []
-        for what in SIGNALS * TIMES:
+        for what in signals * TIMES:
             run = FaultRun(tmp_path / f"{len(tried)}", pilotage)
             run.options = (*run.options, *detached)
             tried.append(pool.submit(judge, run, target, what, moment, matrix))
