@@ -5,6 +5,8 @@ its cluster has left anything on the machine.
 """
 
 import os
+import shutil
+import time
 import uuid
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from clusters.batch_table import Table
 from clusters.cluster_run import ClusterRun, repair
-from clusters.labs import CACHE, reason, started
+from clusters.labs import CACHE, Laptop, reason, started
 from pilotage.clusters.gridengine import GridEngineCluster
 from pilotage.clusters.slurm import SlurmCluster
 
@@ -41,6 +43,45 @@ def slurm(tmp_path_factory):
     """A Slurm without accounting."""
     with started(SlurmCluster, [tmp_path_factory.getbasetemp()]) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def laptop_lab():
+    """A Slurm of two nodes with a laptop outside; pytest's folders are seen by no host. Tests take `laptop`."""
+    with started(SlurmCluster, [], laptop=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def laptop(laptop_lab, pilotage):
+    """The laptop of a running cluster (`clusters.labs.Laptop`), with a home of this test's own; it reaches SSH alone.
+
+    - ``laptop.run("ssh", "head", "hostname")`` runs a command on the laptop, in ``laptop.home`` (HOME; no XDG folder is
+      set, so state, cache and configuration are in it); ``laptop.pilotage("run", script, ...)`` runs this checkout's
+      pilotage there, under the same path as here. Options are those of `program.Command.run`: ``timeout``, ``env``.
+    - ``laptop.argv(...)`` is the argument list, for Popen with ``env=laptop.command.env()``. That process is nsenter's:
+      a signal to it does not reach the command, whose own is in ``laptop.running()``.
+    - ``laptop.run(..., host="node1")`` runs it on another host, where HOME is ``/home/cluster``.
+    - ``laptop.place("a.py", text)`` writes a file into the laptop's home and returns its path there;
+      ``laptop.outside(path)`` is where this machine has a path of the laptop's /home, ``laptop.far(path)`` one of the
+      cluster's /home (``laptop.far()`` is /home/cluster itself).
+    - By SSH: ``head`` (port 22, GatewayPorts no), ``head-gateway`` (2222, clientspecified), ``node1`` (ProxyJump head);
+      keys, config and known_hosts are in ``~/.ssh``, which for ssh is /home/laptop/.ssh whatever HOME is.
+    - ``laptop.lab`` is the cluster: ``laptop.lab.host("head").run(["ip", "link", "set", "laptop", "down"])`` pulls the
+      cable out. `pilotage.clusters.laptop.begin(host, folder, ports)` starts an sshd that a test has ended; its process
+      id is in ``/run/sshd/PORT.pid`` of its host.
+    - ``laptop.running()`` are the processes of all hosts: numbers as on this machine, and command lines.
+
+    It fails in the end when the test has left a process on any host.
+    """
+    it = Laptop(laptop_lab, pilotage)
+    before = it.running()
+    yield it
+    end = time.monotonic() + 20
+    while (left := {pid: line for pid, line in it.running().items() if pid not in before}) and time.monotonic() < end:
+        time.sleep(0.2)
+    shutil.rmtree(it.outside(it.home))
+    assert not left, f"left behind: {list(left.values())}"
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from pilotage.clusters import hosts
+from pilotage.clusters.laptop import HOMES
+from program import PROGRAM
 
 CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # every test has a home of its own
 PLACES = ("/etc", "/etc/default", "/run", "/var/lib", "/var/spool", "/var/log", "/usr/bin", "/usr/sbin", "/usr/lib")
@@ -77,3 +79,57 @@ def started(kind, share, nodes=2, **options):
     assert in_namespaces(held) == []
     assert not parent.exists(), "the cluster has left files"
     assert machine() == before
+
+
+class Laptop:
+    """The laptop outside a cluster, with a home there for one test; see the fixture `laptop`.
+
+    Parameters
+    ----------
+    lab: a cluster that is up and has one.
+    command: what runs programs (`program.Command`).
+    """
+
+    def __init__(self, lab, command):
+        self.lab = lab
+        self.command = command
+        self.home = f"{HOMES['laptop']}/{uuid.uuid4().hex[:8]}"
+        self.outside(self.home).mkdir(mode=0o700)
+
+    def outside(self, path):
+        """Return where this machine has a path in the laptop's /home."""
+        return self.lab.folder / "home/laptop" / Path(path).relative_to("/home")
+
+    def far(self, path=HOMES["cluster"]):
+        """Return where this machine has a path in the /home of the head and the nodes."""
+        return self.lab.folder / "home/cluster" / Path(path).relative_to("/home")
+
+    def place(self, name, text):
+        """Write a file in the home; returns its path on the laptop."""
+        path = f"{self.home}/{name}"
+        self.outside(path).parent.mkdir(parents=True, exist_ok=True)
+        self.outside(path).write_text(text)
+        return path
+
+    def argv(self, *argv, host="laptop", folder=None):
+        """Return what runs a command in the home on the laptop, or on another host in its home."""
+        home = self.home if host == "laptop" else HOMES["cluster"]
+        alone = ["env", "-u", "PILOTAGE_STATE", f"HOME={home}", *map(str, argv)]
+        return self.lab.host(host).command(alone, str(folder or home))
+
+    def run(self, *argv, host="laptop", folder=None, **options):
+        """Run a command there to its end (`program.Command.run`)."""
+        return self.command.run(self.argv(*argv, host=host, folder=folder), **options)
+
+    def pilotage(self, *arguments, **options):
+        """Run pilotage on the laptop."""
+        return self.run(PROGRAM, *arguments, **options)
+
+    def running(self):
+        """Return the processes of all hosts by their number here, with their command lines, but for sshd that wait."""
+        held = namespaces(host.process for host in hosts.holders(self.lab.folder))
+        found = {}
+        for pid in in_namespaces(held):
+            with contextlib.suppress(psutil.Error):
+                found[pid] = " ".join(psutil.Process(pid).cmdline())
+        return {pid: line for pid, line in found.items() if "sshd" not in line or "[listener]" not in line}

@@ -37,6 +37,7 @@ def cluster() -> None:
     help="A folder under /tmp, /run or /dev/shm that all hosts are to see.",
 )
 @click.option("--accounting", is_flag=True, help="Slurm with sacct, accounts and QOS.")
+@click.option("--laptop", is_flag=True, help="A host outside that reaches the head by SSH alone.")
 @click.option("--docker", is_flag=True, help="Slurm in containers, where Docker is.")
 @click.option("--dry-run", is_flag=True, help="Print what the containers are made of, and start nothing.")
 @command_options
@@ -47,6 +48,7 @@ def up(
     cpus: int,
     share: tuple[Path, ...],
     accounting: bool,
+    laptop: bool,
     docker: bool,
     dry_run: bool,
 ) -> None:
@@ -54,12 +56,14 @@ def up(
     containers = _containers(kind, docker)
     if accounting and (kind != "slurm" or docker):
         raise UsageError("--accounting is for `pilotage cluster up slurm` alone", hint="in containers it is there")
+    if laptop and containers is not None:
+        raise UsageError("--laptop is for `pilotage cluster up slurm` and `gridengine` alone")
     if containers is not None:
         _up_in_containers(output, containers, nodes, dry_run)
         return
     if dry_run:
         raise UsageError("--dry-run prints what containers are made of", hint="add --docker, or name kind")
-    lab = _lab(kind, accounting)
+    lab = _lab(kind, accounting, laptop)
     changed = lab.up(nodes, cpus, share)
     told = lab.status()
     names = ", ".join(host["name"] for host in told["hosts"])
@@ -67,11 +71,11 @@ def up(
     output.say(f"its login host is `head`: pilotage cluster exec head pilotage run SCRIPT --site {kind}-lab")
 
 
-def _lab(kind: str, accounting: bool) -> Lab:
+def _lab(kind: str, accounting: bool, laptop: bool) -> Lab:
     from pilotage.clusters.kinds import LABS as CLASSES
     from pilotage.clusters.slurm import SlurmCluster
 
-    return SlurmCluster(accounting=True) if accounting else CLASSES[kind]()
+    return SlurmCluster(accounting=True, laptop=laptop) if accounting else CLASSES[kind](laptop=laptop)
 
 
 def _containers(kind: str, docker: bool) -> Containers | None:

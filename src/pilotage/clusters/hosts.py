@@ -22,6 +22,8 @@ START = 20.0
 """Seconds in which a host is ready."""
 GONE = 1.0
 """Seconds after which one whose process is not found has failed: while a program is being replaced it has no name."""
+PERSONAL = ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
+"""What names folders of the caller's home."""
 NAMESPACES = ("--net", "--uts", "--pid", "--ipc", "--mount")
 
 HOLD = """
@@ -45,10 +47,12 @@ class Host:
     ----------
     name: its hostname.
     known: what its process is told by (`pilotage.worker.processes.identity`).
+    home: where who runs something there is at home; without, where the caller is.
     """
 
-    def __init__(self, name: str, known: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, known: Mapping[str, Any], home: str | None = None) -> None:
         self.name = name
+        self.home = home
         self.known = dict(known)
 
     @property
@@ -65,9 +69,12 @@ class Host:
     def command(self, argv: Sequence[str], folder: str | None = None) -> list[str]:
         """Return what runs ``argv`` on the host, in ``folder`` where given.
 
-        Found on the host's own PATH; the environment is the caller's.
+        Found on the host's own PATH; the environment is the caller's, but for a home of the host's own.
         """
         inner = ["sh", "-c", 'cd "$0" && exec "$@"', folder or "/", *argv]
+        if self.home:
+            unset = [word for name in PERSONAL for word in ("-u", name)]
+            inner = ["env", *unset, f"HOME={self.home}", *inner]
         return ["nsenter", "--target", str(self.process), *NAMESPACES, *inner]
 
     def run(self, argv: Sequence[str], timeout: float = 30.0) -> str:

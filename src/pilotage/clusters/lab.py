@@ -19,10 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pilotage.clusters import hosts, packages
+from pilotage.clusters import hosts, laptop, packages
 from pilotage.clusters.hosts import Host
+from pilotage.clusters.laptop import HOMES, LAPTOP
 from pilotage.clusters.locking import locked
-from pilotage.clusters.surroundings import address, hosts_file, is_hidden, join, preparation, shared
+from pilotage.clusters.surroundings import HOME, PRIVATE, address, hosts_file, is_hidden, join, preparation, shared
 from pilotage.errors import ClusterError, UnsupportedError
 from pilotage.paths import clusters_folder, storage, write_json
 
@@ -41,6 +42,8 @@ class Lab(abc.ABC):
     Parameters
     ----------
     folder: what it keeps while it is up; `down` removes it.
+    laptop: whether there is one outside, which reaches the head by SSH alone, and sshd on all hosts
+        (`pilotage.clusters.laptop`).
     """
 
     kind: ClassVar[str]
@@ -52,8 +55,9 @@ class Lab(abc.ABC):
     run_folders: ClassVar[tuple[str, ...]] = ()
     """What a host has in ``/run`` before anything runs."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, laptop: bool = False) -> None:
         self.folder = folder or clusters_folder() / f"{self.kind}-lab"
+        self.laptop = laptop
 
     def up(self, nodes: int = 2, cpus: int = 4, share: Sequence[Path] = ()) -> bool:
         """Start it, or what of it is missing; returns whether anything was to be done.
@@ -70,7 +74,7 @@ class Lab(abc.ABC):
         wanted = {"nodes": nodes, "cpus": cpus, "options": self._options()}
         with locked(self.folder):
             state = self._state()
-            hidden = shared(share)
+            hidden = shared(share, _private(wanted))
             if state and ({key: state.get(key) for key in wanted} != wanted or not _all_in(hidden, state["share"])):
                 raise ClusterError(
                     f"another one is up, with {self._described(state)}",
@@ -81,13 +85,14 @@ class Lab(abc.ABC):
                     host.end()
                 state = {**wanted, "share": hidden, "hosts": {}}
                 self._write(state)
-            missing = [name for name in names(nodes) if name not in self._hosts(state)]
+            everyone = _everyone(state)
+            missing = [name for name in everyone if name not in self._hosts(state)]
             try:
                 if missing:
-                    self._start(missing, state, self._programs())
+                    self._start(missing, state)
                 self._wait(state)
             except BaseException:
-                if len(missing) > nodes:  # it was not there at all before
+                if missing == everyone:  # it was not there at all before
                     self._down()
                 raise
             return bool(missing)
@@ -117,7 +122,7 @@ class Lab(abc.ABC):
         if name not in found:
             if not state:
                 raise ClusterError("no cluster is up", hint=f"start it with `pilotage cluster up {self.kind}`")
-            if name in names(state["nodes"]):
+            if name in _everyone(state):
                 raise ClusterError(f"{name} is down", hint=f"`{self._command(state)}` starts it again")
             raise ClusterError(f"there is no host {name!r}", hint=f"up: {', '.join(found)}")
         if os.geteuid() != 0:
@@ -136,15 +141,16 @@ class Lab(abc.ABC):
         if HEAD in found:
             with contextlib.suppress(ClusterError):
                 words = self._states(found[HEAD])
-        for number, name in enumerate(names(state["nodes"])):
-            host = {"name": name, "address": address(number), "up": name in found, "scheduler": words.get(name, "")}
+        for number, name in enumerate(_everyone(state)):
+            where = laptop.OWN if name == LAPTOP else address(number)
+            host = {"name": name, "address": where, "up": name in found, "scheduler": words.get(name, "")}
             told["hosts"].append(host)
         return told
 
     def visible(self, folder: Path) -> Path:
         """Return a folder that all hosts see; raises ClusterError where they have another one of that name."""
-        state, path = self._state(), folder.resolve()
-        if is_hidden(path) and not _all_in([str(path)], (state or {}).get("share", ())):
+        state, path = self._state() or {}, folder.resolve()
+        if is_hidden(path, _private(state)) and not _all_in([str(path)], state.get("share", ())):
             raise ClusterError(
                 f"the hosts have a {'/'.join(path.parts[:2])[1:]} of their own and do not see {path}",
                 hint="work under another folder, or start the cluster with --share FOLDER",
@@ -171,15 +177,17 @@ class Lab(abc.ABC):
 
     def _options(self) -> dict[str, Any]:
         """Return what else tells this cluster from another of its kind."""
-        return {}
+        return {"laptop": True} if self.laptop else {}
 
     def _described(self, state: Any) -> str:
         share = f" and --share {' '.join(state['share'])}" if state["share"] else ""
-        return f"{state['nodes']} nodes of {state['cpus']} CPUs{share}"
+        outside = " and a laptop" if _has_laptop(state) else ""
+        return f"{state['nodes']} nodes of {state['cpus']} CPUs{outside}{share}"
 
     def _command(self, state: Any) -> str:
         """Return the command that starts one like it, or what of it is missing."""
-        return f"pilotage cluster up {self.kind} --nodes {state['nodes']} --cpus {state['cpus']}"
+        outside = " --laptop" if _has_laptop(state) else ""
+        return f"pilotage cluster up {self.kind} --nodes {state['nodes']} --cpus {state['cpus']}{outside}"
 
     def _programs(self) -> list[Path]:
         """Return the folders where the programs are unpacked."""
@@ -220,31 +228,44 @@ class Lab(abc.ABC):
     @staticmethod
     def _hosts(state: Any) -> dict[str, Host]:
         """Return the hosts that are up and have their daemons."""
-        found = {name: Host(name, known) for name, known in state["hosts"].items() if known.get("begun")}
+        begun = {name: known for name, known in state["hosts"].items() if known.get("begun")}
+        found = {name: Host(name, known, _home(name, state)) for name, known in begun.items()}
         return {name: host for name, host in found.items() if host.is_up}
 
-    def _start(self, missing: Sequence[str], state: Any, roots: Sequence[Path]) -> None:
-        everyone = names(state["nodes"])
+    def _start(self, missing: Sequence[str], state: Any) -> None:
+        everyone = _everyone(state)
         if HEAD in missing:  # the bridge goes with it, and its view of the nodes
             for host in self._hosts(state).values():
                 host.end()
             missing = everyone
-        with storage(self.folder):
-            for name in ("log", "etc"):
-                (self.folder / name).mkdir(mode=0o755, exist_ok=True)
-            (self.folder / "etc/hosts").write_text(hosts_file(everyone))
-            self._configure(state, roots)
+        roots = self._write_all(state)
         found = self._hosts(state)
         for name in missing:
             found[name] = self._host(name, state, roots)
         for name in missing:
-            join(found[HEAD], found[name], everyone.index(name))
-        heads, nodes = [name for name in missing if name == HEAD], [name for name in missing if name != HEAD]
-        for some in (heads, nodes):
+            if name == LAPTOP:
+                laptop.join(found[HEAD], found[name], self.folder)
+            else:
+                join(found[HEAD], found[name], everyone.index(name))
+        heads, others = [name for name in missing if name == HEAD], [name for name in missing if name != HEAD]
+        for some in (heads, others):
             with ThreadPoolExecutor(AT_ONCE) as pool:  # some daemons take a second and do nothing in it
-                list(pool.map(lambda name: self._begin(found[name]), some))
+                list(pool.map(lambda name: self._begin_all(found[name], state), some))
             state["hosts"] |= {name: {**found[name].known, "begun": True} for name in some}
             self._write(state)
+
+    def _write_all(self, state: Any) -> list[Path]:
+        """Write what the hosts read, and return where the programs are."""
+        roots, inside = self._programs(), names(state["nodes"])
+        with storage(self.folder):
+            for name in ("log", "etc"):
+                (self.folder / name).mkdir(mode=0o755, exist_ok=True)
+            (self.folder / "etc/hosts").write_text(hosts_file(inside))
+            self._configure(state, roots)
+            if _has_laptop(state):
+                roots = [*roots, packages.fetch(laptop.NEEDS)]
+                laptop.configure(self.folder, inside, roots)
+        return roots
 
     def _host(self, name: str, state: Any, roots: Sequence[Path]) -> Host:
         """Start a host without its daemons."""
@@ -253,8 +274,24 @@ class Lab(abc.ABC):
             half_started.end()
         prepare = self.folder / f"{name}.sh"
         share = [Path(path) for path in state["share"]]
-        prepare.write_text(preparation(name, self.folder, roots, share, (*self.run_folders, "lock")))
-        return hosts.start(name, prepare, ready, self.folder / "log" / f"{name}.log")
+        run = (*self.run_folders, "lock")
+        if name == LAPTOP:  # it has nothing of a cluster
+            etc, home = self.folder / "laptop/etc", self.folder / "home/laptop"
+            text = preparation(name, self.folder, roots[-1:], share, etc=etc, home=home)
+        else:
+            shared_home = self.folder / "home/cluster" if _has_laptop(state) else None
+            text = preparation(name, self.folder, roots, share, run, home=shared_home)
+        prepare.write_text(text)
+        host = hosts.start(name, prepare, ready, self.folder / "log" / f"{name}.log")
+        return Host(name, host.known, _home(name, state))
+
+    def _begin_all(self, host: Host, state: Any) -> None:
+        """Start the daemons of a host: its scheduler's, and sshd where somebody comes by SSH."""
+        if host.name == LAPTOP:
+            return
+        if _has_laptop(state):
+            laptop.begin(host, self.folder, tuple(laptop.DOORS) if host.name == HEAD else (22,))
+        self._begin(host)
 
     def _wait(self, state: Any) -> None:
         """Wait until every node takes jobs."""
@@ -282,6 +319,24 @@ class Lab(abc.ABC):
 def names(nodes: int) -> list[str]:
     """Return the names of a cluster's hosts, the head's first."""
     return [HEAD, *(f"node{number}" for number in range(1, nodes + 1))]
+
+
+def _everyone(state: Any) -> list[str]:
+    return [*names(state["nodes"]), LAPTOP] if _has_laptop(state) else names(state["nodes"])
+
+
+def _has_laptop(state: Any) -> bool:
+    return bool(state.get("options", {}).get("laptop"))
+
+
+def _home(name: str, state: Any) -> str | None:
+    """Return where people are at home on a host, None where that is as on this machine."""
+    return HOMES["laptop" if name == LAPTOP else "cluster"] if _has_laptop(state) else None
+
+
+def _private(state: Any) -> tuple[str, ...]:
+    """Return the folders that hosts have for themselves."""
+    return (*PRIVATE, HOME) if _has_laptop(state) else PRIVATE
 
 
 def _all_in(paths: Iterable[str], folders: Iterable[str]) -> bool:

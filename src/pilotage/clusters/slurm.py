@@ -116,6 +116,7 @@ class SlurmCluster(Lab):
     ----------
     folder: what it keeps while it is up.
     accounting: whether it has sacct, accounts and QOS, and refuses jobs that name others.
+    laptop: as every kind has it.
     """
 
     kind = "slurm"
@@ -123,12 +124,12 @@ class SlurmCluster(Lab):
     needs = ("slurm-wlm", "munge", "iproute2")
     run_folders = ("munge", "slurm")
 
-    def __init__(self, folder: Path | None = None, accounting: bool = False) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path | None = None, accounting: bool = False, laptop: bool = False) -> None:
+        super().__init__(folder, laptop)
         self.accounting = accounting
 
     def _options(self) -> dict[str, Any]:
-        return {"accounting": True} if self.accounting else {}
+        return super()._options() | ({"accounting": True} if self.accounting else {})
 
     def _described(self, state: Any) -> str:
         return super()._described(state) + (", with accounting" if _has_accounting(state) else "")
