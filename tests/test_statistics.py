@@ -259,6 +259,15 @@ def test_what_would_not_have_gone_unseen_is_seen_95_times_of_100():
     assert resolution(Estimate(1.0, 0.0, 2.0, 5)) == math.inf
 
 
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("count", [2, 6])
+def test_whatever_the_samples_all_numbers_are_finite(paired, count):
+    huge, tiny = [1e308] * count, [1e-308] * count
+    for found in (ratio(huge, tiny, paired=paired), ratio(tiny, huge, paired=paired)):
+        assert all(0 < number < math.inf for number in (found.low, found.value, found.high))
+    assert resolution(Estimate(1.0, 1e-300, 1e300, 5)) < math.inf
+
+
 def test_the_effect_size_is_cliffs_delta():
     """By hand: of the 9 pairs of [1, 2, 3] and [2, 3, 4] ours is larger in 1, smaller in 6."""
     assert dominance([1, 2, 3], [2, 3, 4]) == pytest.approx((1 - 6) / 9)

@@ -121,8 +121,8 @@ def private_folder(path: Path) -> Path:
     return path
 
 
-def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``text`` so that a reader sees the old or the new content, never a part.
+def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``content`` so that a reader sees the old or the new content, never a part.
 
     A link stays one: what it leads to is replaced. Raises OSError; nothing is left behind then.
     """
@@ -130,9 +130,9 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -196,7 +196,7 @@ class TrackingFolder(NamedTuple):
 
     @property
     def temporary(self) -> Path:
-        """Where MLflow may leave what it leaves in folders for temporary files: a lock of its own, always the same."""
+        """A folder for each process with MLflow in it, which leaves things in folders for temporary files."""
         return self.path / "tmp"
 
     @property

@@ -36,6 +36,8 @@ FEW = 10
 """Samples below which an interval is too narrow for what it says."""
 LEAST = 5
 """Samples below which there is no bootstrap-t interval, only the spread of the samples."""
+FARTHEST = 700.0
+"""Logarithm of the largest number that comes out: an interval's end may be far, but it is a number, and above 0."""
 FAR = 3.5
 """Robust standard deviations from the median beyond which a sample is told of as an outlier."""
 
@@ -140,7 +142,8 @@ def typical(
     logs = _logs(samples)
     centre, _ = _location(logs)
     if len(logs) < LEAST:
-        return Estimate(_exp(centre), min(samples), max(samples), len(logs))
+        low, high = min(samples), max(samples)
+        return Estimate(min(max(_exp(centre), low), high), low, high, len(logs))
     low, high = _studentized([logs], confidence, resamples, seed)
     return Estimate(_exp(centre), _exp(low), _exp(high), len(logs))
 
@@ -172,14 +175,14 @@ def ratio(
     if paired:
         if len(ours) != len(theirs):
             raise ValueError(f"{len(ours)} samples cannot be paired with {len(theirs)}")
-        _logs(ours), _logs(theirs)
-        quotients = [our / their for our, their in zip(ours, theirs, strict=True)]
+        quotients = [_exp(our - their) for our, their in zip(_logs(ours), _logs(theirs), strict=True)]
         return typical(quotients, confidence=confidence, resamples=resamples, seed=seed)
     groups = [_logs(ours), _logs(theirs)]
     count = min(map(len, groups))
     value = _exp(_location(groups[0])[0] - _location(groups[1])[0])
     if count < LEAST:
-        return Estimate(value, min(ours) / max(theirs), max(ours) / min(theirs), count)
+        low, high = min(groups[0]) - max(groups[1]), max(groups[0]) - min(groups[1])
+        return Estimate(value, _exp(low), _exp(high), count)
     low, high = _studentized(groups, confidence, resamples, seed)
     return Estimate(value, _exp(low), _exp(high), count)
 
@@ -195,8 +198,8 @@ def resolution(found: Estimate, confidence: float = 0.95) -> float:
     from statistics import NormalDist  # the standard library's
 
     reach = NormalDist().inv_cdf((1 + confidence) / 2)
-    half = math.log(found.high / found.low) / 2
-    return math.expm1(half * (reach + NormalDist().inv_cdf(0.95)) / reach)
+    half = (math.log(found.high) - math.log(found.low)) / 2
+    return math.expm1(min(half * (reach + NormalDist().inv_cdf(0.95)) / reach, FARTHEST))
 
 
 def dominance(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -239,7 +242,7 @@ def _is_far(value: float, others: Sequence[float]) -> bool:
 
 
 def _exp(value: float) -> float:
-    return math.exp(min(value, 700.0))  # an interval's end may be far, but it is a number
+    return math.exp(min(max(value, -FARTHEST), FARTHEST))
 
 
 def _logs(samples: Sequence[float]) -> list[float]:

@@ -90,6 +90,16 @@ def test_the_newest_record_with_numbers_is_judged_and_held_against_the_newest():
     assert check([new, broken], [older, old]).items[0].new == new.id
 
 
+def test_a_build_whose_benchmark_fails_does_not_pass():
+    old, new = builds(1, 1.0)
+    assert check([new], [old]).outcome == "passed"
+    broken = record(sessions=[session(1, 1, status="failed", reason="x")], name="z", created="2026-11-23T10:15:00+0000")
+    found = check([new, broken], [old])
+    assert found.outcome == "cannot tell"
+    assert found.items[-1].words == "lab htex: cannot tell: no session of the newest record, z, has finished: x"
+    assert check([broken, new], [old]).outcome == "passed"  # it has finished since
+
+
 def test_longer_is_worse_for_times():
     def sessions(seconds):
         return [session(n, 10.0, cold_start=ColdStart(total_s=seconds * (1 + n / 1000))) for n in range(1, 21)]

@@ -155,6 +155,18 @@ def test_the_shape_is_the_published_one(campaign):
     jsonschema.validate(found, shapes.schema("perf-compare"))
 
 
+def test_a_parameter_gives_a_terminal_no_orders():
+    sides = {"A": record([1.0], parameters={"x": "a\x1b[2Jb\nc"}), "B": record([1.0], name="b", parameters={"x": "y"})}
+    shown = text.comparison(compare(sides))
+    assert "    x: A: a [2Jb c; B: y" in shown
+
+
+def test_a_difference_of_thousands_of_per_cents_has_no_size():
+    assert percent(0.042) == "4.2 %"
+    assert percent(12) == "1,200 %"
+    assert percent(1e300) == percent(float("inf")) == percent(float("nan")) == "any size"
+
+
 def test_sides_of_one_name_get_numbers():
     one = record([1.0])
     assert list(names_of([("lab", one), ("lab", one), ("x", one), ("lab", one)])) == ["lab", "lab-2", "x", "lab-3"]

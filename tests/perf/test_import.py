@@ -116,6 +116,19 @@ def test_a_run_that_cannot_be_read_is_told_and_the_others_are_read(old, tmp_path
     assert "runtime_tps, line 1" in "".join(told["problems"])
 
 
+def test_a_time_before_or_after_all_time_is_a_problem_and_a_names_control_characters_go(tmp_path):
+    root = tmp_path / "mlruns"
+    old_store.make(
+        root, [("box", {"metrics": old_store.metrics(1.0), "tags": old_store.tags(site="a\x1b[31mb")}, None)]
+    )
+    (path,) = import_store(str(root), tmp_path).new
+    assert folder.read(path).site == "a [31mb"
+    (meta,) = root.glob("*/*/meta.yaml")
+    meta.write_text(meta.read_text().replace("1752000000000", "9" * 30))
+    (problem,) = import_store(str(root), tmp_path).problems
+    assert "is out of all time" in problem
+
+
 def test_an_experiment_or_a_run_alone_can_be_imported(old, tmp_path):
     root, held = old
     assert len(file_store.read(root / old_store.NUMBER).runs) == len(held)

@@ -33,7 +33,7 @@ class Server:
         self._process = None
 
     def up(self):
-        env = {**mlflow_child.environment(), **page.SWITCHES}
+        env = {**mlflow_child.environment(), **page.SWITCHES, "TMPDIR": str(self._place)}
         with (self._place / "server.log").open("a") as log:
             self._process = psutil.Popen(
                 self._argv, env=env, cwd=self._place, stdout=log, stderr=log, start_new_session=True

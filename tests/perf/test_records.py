@@ -1,6 +1,7 @@
 """Records as files: names, reading folders of many people's, and what is told and not used."""
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -39,7 +40,10 @@ def test_the_names_of_files(full, tmp_path):
     assert (tmp_path / "configs" / "lab_local_htex_1n2w.py").read_text() == "config = 1\n"
 
 
-@given(st.text(min_size=1, max_size=20), st.text(max_size=10))
+NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
+
+
+@given(NAMES, NAMES)
 def test_any_sites_name_makes_a_plain_file_name(site, executor):
     one = record([1.0], site=site, executor=executor)
     path = folder.result_path(one)
@@ -68,11 +72,11 @@ def test_numbers_come_from_sessions_that_have_finished(full):
 
 
 def test_the_rate_is_that_of_the_last_iteration():
-    one = Session(number=1, status="finished", started="now", iterations=[
+    one = Session(number=1, status="finished", started="2026-11-21T10:15:00Z", iterations=[
         Iteration(number=1, runtime_tps=5.0, warm_up=True), Iteration(number=2, runtime_tps=7.0)
     ])  # fmt: skip
     assert one.rate == 7.0
-    assert Session(number=1, status="failed", started="now", iterations=one.iterations).rate is None
+    assert Session(number=1, status="failed", started="2026-11-21T10:15:00Z", iterations=one.iterations).rate is None
 
 
 def test_the_tags_are_those_of_published_histories(full):
@@ -103,6 +107,66 @@ def test_unknown_keys_and_impossible_numbers_are_no_record(full):
         with pytest.raises(StorageError, match="is a broken record"):
             folder.parse(json.dumps({**good, **change}), "x")
     assert "NaN" not in full.to_json()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": 1, "sessions": ' + "[" * 100_000])
+def test_brackets_without_end_are_no_record(text):
+    with pytest.raises(StorageError, match="is no JSON"):
+        folder.parse(text, "x")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("created", "yesterday"),
+        ("created", "../../../tmp/x"),
+        ("created", "99999-01-01T00:00:00+00:00"),
+        ("site", "\x1b[31mred"),
+        ("executor", "two\nlines"),
+        ("label", "\0"),
+    ],
+)
+def test_what_a_file_name_or_a_terminal_would_stumble_over_is_no_record(full, key, value):
+    with pytest.raises(StorageError, match=f"is a broken record: {key}: "):
+        folder.parse(json.dumps({**json.loads(full.to_json()), key: value}), "x")
+    session = {**json.loads(full.to_json())["sessions"][0], "started": value}
+    if key == "created":
+        with pytest.raises(StorageError, match=r"is a broken record: sessions\.0\.started: "):
+            folder.parse(json.dumps({**json.loads(full.to_json()), "sessions": [session]}), "x")
+
+
+def test_the_date_of_a_file_is_that_of_the_record_however_it_is_written():
+    for created in ("2026-11-21T10:15:00+0100", "20261121/101500", "2026-11-21"):
+        assert folder.result_path(record([1.0], created=created)).name.startswith("2026-11-21_lab_")
+
+
+def test_records_are_in_the_order_of_their_time_whatever_their_zones(tmp_path):
+    """Of two people in two zones: by their clocks the later one comes first."""
+    early = record([1.0], name="20261121-091500-aaaa-1", created="2026-11-21T17:15:00+0800", site="x")
+    late = record([2.0], name="20261121-101500-bbbb-1", created="2026-11-21T04:15:00-0600", site="x")
+    for one in (late, early):
+        folder.write(one, tmp_path)
+    assert [one.id for one in folder.read_all([tmp_path]).records.values()] == [early.id, late.id]
+
+
+def test_what_is_no_file_is_passed_over(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")  # whoever reads it waits for ever
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    found = folder.read_all([tmp_path])
+    assert (found.records, found.problems) == ({}, [])
+
+
+def test_of_two_forms_of_a_record_the_fuller_one_is_used(tmp_path):
+    part, whole = record([1.0]), record([1.0, 2.0])
+    folder.write(part, tmp_path / "shared")
+    folder.write(whole, tmp_path / "mine")
+    for places in (["shared", "mine"], ["mine", "shared"]):
+        found = folder.read_all([tmp_path / place for place in places])
+        assert list(found.records.values()) == [whole]
+        (problem,) = found.problems
+        assert problem.startswith(str(tmp_path / "shared"))
+        assert "another form of this record, which is used, is in" in problem
 
 
 def test_a_folder_of_many_peoples_records(tmp_path):

@@ -66,6 +66,26 @@ def test_a_second_time_adds_to_the_branch_or_changes_nothing(git, made, project)
     second = share({folder.write(other, project): other}, project)
     assert git("rev-parse", "perf-results^") == first.commit
     assert len(git("ls-tree", "-r", "--name-only", second.commit).splitlines()) == 4
+    assert second.replaced == []
+
+
+def test_what_another_had_there_under_the_same_name_is_told(git, made, project, tmp_path, pilotage):
+    share(made, project)
+    other = record([3.0], name="20261122-101500-abcd-1", created="2026-11-22T10:15:00+0000")
+    folder.write(other, tmp_path / "ben", "config = 'of Ben'\n")
+    done = pilotage("perf", "share", tmp_path / "ben", env=IDENTITY)
+    assert "it had another form of configs/lab_local_htex_1n2w.py, which is in its history" in done.stdout
+    assert git("show", "perf-results:configs/lab_local_htex_1n2w.py") == "config = 'of Ben'"
+    assert git("show", "perf-results^:configs/lab_local_htex_1n2w.py") == "config = None"
+
+
+def test_letters_of_all_languages_come_back(git, project):
+    one = record([1.0], site="größe 日本")
+    path = folder.write(one, project, "# größe\n")
+    done = share({path: one}, project)
+    assert folder.parse(git("show", f"perf-results:{done.files[1]}"), "") == one
+    assert git("show", f"perf-results:{done.files[0]}") == "# größe"
+    assert "Benchmarks of größe 日本" in git("log", "-1", "--format=%B", "perf-results")
 
 
 def test_a_dirty_index_is_refused(git, made, project):
@@ -113,6 +133,38 @@ def test_nothing_is_pushed_unasked(git, made, project, tmp_path):
     assert not list((remote / "refs" / "heads").iterdir())
     done = share(made, project, push="origin")
     assert (remote / "refs" / "heads" / "perf-results").read_text().strip() == done.commit
+
+
+def test_a_push_that_fails_leaves_the_commit_and_says_so(git, made, project, tmp_path):
+    with pytest.raises(UsageError, match="the records are on perf-results, and git push failed: fatal: ") as caught:
+        share(made, project, push=str(tmp_path / "nowhere"))
+    assert caught.value.hint == f"git push {tmp_path / 'nowhere'} perf-results"
+    assert len(git("ls-tree", "-r", "--name-only", "perf-results").splitlines()) == 3
+
+
+def test_what_git_says_is_passed_on(git, made, project, monkeypatch):
+    (hook := project / ".git" / "hooks" / "reference-transaction").parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(UsageError, match="git update-ref failed: fatal: ref updates aborted by hook"):
+        share(made, project)
+    hook.unlink()
+    for name in IDENTITY:
+        monkeypatch.delenv(name)
+    git("config", "user.useConfigOnly", "true")
+    with pytest.raises(UsageError, match="git commit-tree failed: fatal: ") as caught:
+        share(made, project)
+    assert caught.value.hint == "git config user.name NAME, git config user.email ADDRESS"
+    (project / ".git" / "index").write_text("garbage")
+    with pytest.raises(UsageError, match="git cannot read the index: "):
+        share(made, project)
+    assert git("branch", "--list", "perf-results") == ""
+
+
+def test_on_a_detached_head_the_branch_begins_there(git, made, project):
+    git("checkout", "-q", "--detach")
+    share(made, project)
+    assert git("rev-parse", "perf-results^") == git("rev-parse", "HEAD")
 
 
 def test_a_repository_without_a_commit_gets_its_first(project, monkeypatch, made):

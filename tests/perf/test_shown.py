@@ -1,7 +1,9 @@
 """Tables, histories and figures of records."""
 
 import builtins
+import errno
 import json
+import os
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import jsonschema
 import pytest
 
 from perf.simulated import RAN, rates, record, session
-from pilotage.errors import MissingExtraError, UsageError
+from pilotage.errors import MissingExtraError, StorageError, UsageError
 from pilotage.perf import folder, plot, shapes, text
 from pilotage.perf.history import history, revision_of
 from pilotage.perf.record import ColdStart, Latency, Revision
@@ -150,6 +152,9 @@ def test_every_session_is_a_point(several):
 def test_what_cannot_be_drawn_is_told(several, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="Format 'xyz' is not supported"):
         plot.draw(several, ["throughput"], tmp_path / "a.xyz")
+    with pytest.raises(UsageError, match="the name has no ending that says the format"):
+        plot.draw(several, ["throughput"], tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match="no numbers for latency"):
         plot.draw(several[:3], ["latency"], tmp_path / "a.svg")
     with pytest.raises(UsageError, match="nothing to draw"):
@@ -158,6 +163,28 @@ def test_what_cannot_be_drawn_is_told(several, tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError) as caught:
         plot.draw(several, ["throughput"], tmp_path / "a.svg")
     assert caught.value.hint == "pip install 'pilotage[report]'"
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_and_numbers_that_no_font_and_no_axis_has_are_drawn_in_silence(tmp_path):
+    many = RAN.model_copy(update={"workers": 10**30})
+    one = record(sessions=[session(1, 1e300, ran=many), session(2, 1e-300)], site="日本 $x$")
+    plot.draw([one], (), tmp_path / "a.svg")
+    assert "日本 $x$" in texts(tmp_path / "a.svg")
+    assert len(text.row(one)[6]) < 40
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_one_before(several, tmp_path, monkeypatch):
+    path = tmp_path / "a.svg"
+    path.write_text("before")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fchmod", full)
+    with pytest.raises(StorageError, match="No space left"):
+        plot.draw(several[:1], ["throughput"], path)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("a.svg", "before")]
 
 
 def test_the_command_draws_what_there_is(written, pilotage):

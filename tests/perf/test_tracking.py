@@ -1,17 +1,22 @@
 """Records go to MLflow, once each and whole, and wait on the disk for as long as it takes."""
 
 import errno
+import fcntl
 import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 
 import jsonschema
 import pytest
 
+from perf import pages
 from perf.fake_mlflow import FakeMlflow
 from perf.made_up import record
 from pilotage.errors import UsageError
@@ -19,6 +24,7 @@ from pilotage.paths import TrackingFolder
 from pilotage.perf import folder, mlflow_child, shapes, tracking, waiting
 from pilotage.perf.importing import import_store
 from pilotage.perf.logged import SENT_TAG
+from program import PROGRAM
 
 FILES = {"config.py": "config = None\n", "logs/driver.log": "a line\n"}
 
@@ -87,7 +93,7 @@ def read_by_mlflow(path, tmp_path):
     """Return the runs of a store as MLflow's own client reads them."""
     done = subprocess.run(
         [sys.executable, "-c", READ, f"sqlite:///{path}", str(tmp_path)],
-        env=mlflow_child.environment(),
+        env={**mlflow_child.environment(), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -238,6 +244,63 @@ def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
     assert "no answer within 4 s" in " ".join(said)
 
 
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGKILL"])
+def test_a_sync_that_is_ended_leaves_no_process_and_loses_nothing(server, pilotage, way):
+    one = record("llll-1")
+    tracking.keep(one, FILES, server[0].uri)
+    server[0].fault = lambda number, name: 30.0
+    process = subprocess.Popen(
+        [PROGRAM, "perf", "sync"], env=pilotage.env(), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    while not server[0].asked:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(getattr(signal, way))
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == (-9 if way == "SIGKILL" else 130)
+    assert "Traceback" not in said
+    assert pages.gone(pilotage) == []
+    assert [order.id for order in waiting.orders()] == [one.id]
+    temporary = TrackingFolder.standard().temporary
+    if way == "SIGKILL":  # what it has left goes with the next child, once it is old enough
+        for left in temporary.iterdir():
+            os.utime(left, (0, 0))
+        server[0].fault = lambda number, name: None
+        assert tracking.send(insist=True).sent == [one.id]
+    assert list(temporary.iterdir()) == []
+
+
+def test_one_who_waits_for_another_that_sends_is_told(here, server):
+    tracking.keep(record("mmmm-1"), FILES, server[0].uri)
+    said = []
+    with TrackingFolder.standard().lock.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sender = threading.Thread(target=tracking.send, kwargs={"say": said.append})
+        sender.start()
+        while not said:
+            assert sender.is_alive()
+            time.sleep(0.02)
+        assert said == ["waiting for another process that sends to MLflow"]
+        assert waiting.orders()
+    sender.join(60)
+    assert waiting.orders() == []
+
+
+def test_what_is_broken_or_gone_meanwhile_keeps_nothing_from_being_sent(here, server):
+    good, gone = record("nnnn-1"), record("oooo-1")
+    for one in (gone, good):
+        tracking.keep(one, FILES, server[0].uri)
+    broken = TrackingFolder.standard().waiting / "20261120-101010-pppp-1.0123abcd"
+    broken.mkdir()
+    (broken / "order.json").write_text("[]")
+    folders = [str(order.folder) for order in waiting.orders()]
+    shutil.rmtree(next(folder for folder in folders if gone.id in folder))  # after they were listed
+    request = {"uri": server[0].uri, "folders": folders}
+    answers = list(mlflow_child.ask("mlflow_sender", request, 60))
+    assert [(answer["id"], answer["outcome"]) for answer in answers] == [(good.id, "sent")]
+    assert broken.exists()
+
+
 def test_on_a_full_disk_the_record_is_sent_from_its_file_later(server, monkeypatch, tmp_path, pilotage):
     one = record("iiii-1")
     path = folder.write(one, tmp_path, "config = None\n")
@@ -287,6 +350,10 @@ def test_what_waits_is_listed_and_can_be_forgotten(pilotage):
     jsonschema.validate(found, shapes.schema("perf-sync"))
     assert found["waiting"] == [{"id": "20261120-101010-kkkk-1", "store": "http://127.0.0.1:9"}]
     assert pilotage("perf", "sync", "--forget", "20261120-101010-none-1").returncode == 2
+    both = pilotage("perf", "sync", "--dry-run", "--forget", "20261120-101010-kkkk-1")
+    assert both.returncode == 2
+    assert "--dry-run changes nothing, and --forget would" in both.stderr
+    assert len(waiting.orders()) == 1
     assert pilotage("perf", "sync", "--forget", "20261120-101010-kkkk-1").stdout == "nothing waits\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -74,6 +75,17 @@ def _sweep(output: Output) -> None:
             output.say(f"run {found.folder.id} had died; ended what it left: {'; '.join(lines)}")
         for problem in found.problems:
             output.warn(problem)
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; neither NaN, which lies in every range, nor infinity is one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; fails as click's own type does."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is no number to count with", param, ctx)
+        return found
 
 
 def set_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from pilotage.cli.common import command_options
+from pilotage.cli.common import FiniteRange, command_options
+from pilotage.cli.perf_tracking import unwind_on_termination
 from pilotage.errors import UsageError
 from pilotage.output import Output
 
@@ -99,11 +100,11 @@ def history(output: Output, places: tuple[str, ...], root: Path, site: str | Non
 @_root
 @click.option("--metric", "metrics", type=METRIC, multiple=True, help="Repeatable; rate, latency_p50 and cold_start.")
 @click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=0.0, metavar="PERCENT", help="What may be worse all the same."
+    "--tolerance", type=FiniteRange(min=0), default=0.0, metavar="PERCENT", help="What may be worse all the same."
 )
 @click.option(
     "--see",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="PERCENT",
@@ -168,12 +169,14 @@ def share(
     from pilotage.perf.share import share as commit
     from pilotage.perf.sources import found_in
 
+    unwind_on_termination()
     found = found_in(places, root)
     _tell(output, found.problems)
     if not found.records:
-        raise UsageError("there is no record to share")
+        raise UsageError("there is no record to share", hint="pilotage perf run makes some")
     done = commit(found.records, root.absolute(), branch, push, message)
     lines = [f"{done.branch} is at {done.commit[:12]}, with {len(done.files)} files of these benchmarks"]
+    lines += [f"it had another form of {file}, which is in its history" for file in done.replaced]
     if push is None:
         lines.append(f"nothing was pushed: git show {done.branch}, then git push REMOTE {done.branch}")
     output.text("\n".join(lines), done.model_dump(mode="json"))

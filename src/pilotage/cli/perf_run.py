@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotage.cli.common import command_options, set_option
+from pilotage.cli.common import FiniteRange, command_options, set_option
 from pilotage.cli.completion import SiteName
 from pilotage.cli.perf_tracking import tracking_option
 from pilotage.errors import UsageError
@@ -25,7 +25,7 @@ def _measuring(time_s: float, repeat: int) -> Callable[[Callable[..., Any]], Cal
         click.option(
             "--time",
             "time_s",
-            type=click.FloatRange(min=0, min_open=True),
+            type=FiniteRange(min=0, min_open=True),
             default=time_s,
             show_default=True,
             metavar="SECONDS",
@@ -33,7 +33,7 @@ def _measuring(time_s: float, repeat: int) -> Callable[[Callable[..., Any]], Cal
         ),
         click.option(
             "--repeat",
-            type=click.IntRange(min=1),
+            type=click.IntRange(1, 10_000),
             default=repeat,
             show_default=True,
             help="Sessions of each, every one a process of its own.",
@@ -50,7 +50,7 @@ def _measuring(time_s: float, repeat: int) -> Callable[[Callable[..., Any]], Cal
         ),
         click.option(
             "--settle",
-            type=click.FloatRange(min=0),
+            type=FiniteRange(min=0),
             default=10.0,
             show_default=True,
             metavar="SECONDS",
@@ -60,7 +60,7 @@ def _measuring(time_s: float, repeat: int) -> Callable[[Callable[..., Any]], Cal
         set_option,
         click.option("--name", metavar="NAME", help="A name for the run, by which other commands find it."),
         click.option("-d", "--detach", is_flag=True, help="Return at once with the run's id."),
-        click.option("--max-node-hours", type=click.FloatRange(min=0, min_open=True), help="Stop at this use."),
+        click.option("--max-node-hours", type=FiniteRange(min=0, min_open=True), help="Stop at this use."),
     ]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:

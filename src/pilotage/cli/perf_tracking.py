@@ -11,6 +11,7 @@ from types import FrameType
 import click
 
 from pilotage.cli.common import command_options
+from pilotage.errors import UsageError
 from pilotage.output import Output
 
 FILES = click.Path(exists=True, path_type=Path)
@@ -44,9 +45,7 @@ def ui(output: Output, tracking_uri: str | None, port: int | None, no_open: bool
         return
     for problem in [*page.sweep(), *tracking.send(say=output.say).problems]:
         output.warn(problem)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _interrupted)
+    unwind_on_termination()
     with page.page(store, port=port, say=output.say) as shown:
         try:
             output.text(shown.url, shapes.page(shown.url, mlflow_child.shown(store), os.getpid()))
@@ -55,6 +54,13 @@ def ui(output: Output, tracking_uri: str | None, port: int | None, no_open: bool
             shown.wait()
         except KeyboardInterrupt:
             output.say("stopping MLflow's page")
+
+
+def unwind_on_termination() -> None:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: what it has started and half written goes with it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupted)
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  a handler's signature
@@ -92,7 +98,10 @@ def sync(
     """
     from pilotage.perf import mlflow_child, shapes, tracking, waiting
 
+    unwind_on_termination()
     address = tracking.address(tracking_uri) if tracking_uri else None
+    if dry_run and forget:
+        raise UsageError("--dry-run changes nothing, and --forget would", hint="leave one of them away")
     tracking.forget(forget)
     problems = tracking.keep_files(records, address) if records and not dry_run else []
     if dry_run:
@@ -125,6 +134,7 @@ def import_(output: Output, store: str, root: Path, site: str | None) -> None:
     from pilotage.perf import shapes
     from pilotage.perf.importing import import_store
 
+    unwind_on_termination()
     found = import_store(store, root, site)
     for problem in found.problems:
         output.warn(problem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pilotage.errors import UnsupportedError
 from pilotage.paths import RunFolder, private_folder, storage, write_json
 from pilotage.perf import folder as records
 from pilotage.perf import machine, parameters
-from pilotage.perf.record import Options, Record, Session
+from pilotage.perf.record import Options, Record, Session, name_of
 from pilotage.perf.request import Request, turns
 from pilotage.perf.session import Outcome, Spec, as_json, from_json, now
 from pilotage.perf.subjects import Subject
@@ -99,10 +99,7 @@ class Campaign:
             return 0
         self._begun = {**begun, "runs": [*begun["runs"], self._folder.id]}
         count = 0
-        for line in _lines(earlier.path / "perf" / "outcomes.jsonl"):
-            value = json.loads(line)
-            place = value.pop("configuration")
-            outcome = from_json(json.dumps(value))
+        for place, outcome in _outcomes(earlier.path / "perf" / "outcomes.jsonl"):
             if outcome.session.status != "cancelled" and place < len(self.configurations):
                 self._keep(place, outcome)
                 count += outcome.session.status == "finished"
@@ -164,7 +161,7 @@ class Campaign:
             site=one.subject.site,
             scheduler=one.subject.scheduler,
             executor=one.subject.kind,
-            label=(found.label if found else one.subject.executor) or "",
+            label=name_of((found.label if found else one.subject.executor) or ""),
             options=one.options,
             sessions=sorted((outcome.session for outcome in one.outcomes), key=lambda session: session.order),
             parameters=parameters.cleaned(found.parameters) if found else {},
@@ -202,11 +199,18 @@ def _config(subject: Subject) -> str | None:
         return None
 
 
-def _lines(path: Path) -> list[str]:
+def _outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
+    """Yield the sessions that a run has kept, each with the place of its configuration."""
     try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_bytes().splitlines()
     except OSError:
-        return []
+        return
+    for line in lines:
+        try:
+            value = json.loads(line)
+            yield int(value.pop("configuration")), from_json(json.dumps(value))
+        except (ValueError, KeyError, TypeError, AttributeError):  # half a line: the run was killed, or its disk was full
+            continue
 
 
 def told(session: Session) -> str:

@@ -74,6 +74,7 @@ def check(
     judged = sum(earlier is not None for _, earlier, _ in pairs)
     confidence = 1 - 0.05 / max(1, judged)
     items = [_item(record, earlier, metric, confidence, tolerance, see) for record, earlier, metric in pairs]
+    items += [_unfinished(record) for record in _without_end(new)]
     outcomes = {item.outcome for item in items}
     overall: Outcome = "passed"
     if "regression" in outcomes:
@@ -81,6 +82,25 @@ def check(
     elif "cannot tell" in outcomes or not items:
         overall = "cannot tell"
     return Check(against=against, outcome=overall, confidence=confidence, items=items, problems=list(problems))
+
+
+def _without_end(new: Sequence[Record]) -> list[Record]:
+    """Return the newest record of each configuration where nothing in it has finished: no older one speaks for it."""
+    last = {record.configuration: record for record in new}
+    return [record for key, record in last.items() if not record.finished and record.sessions]
+
+
+def _unfinished(record: Record) -> Item:
+    words = f"{_configuration(record)}: cannot tell: no session of the newest record, {record.id}, has finished"
+    reason = next((f": {one.reason}" for one in reversed(record.sessions) if one.reason), "")
+    return Item(
+        configuration=_configuration(record),
+        metric="",
+        outcome="cannot tell",
+        new=record.id,
+        old="",
+        words=words + reason,
+    )
 
 
 def _has(record: Record | None, metric: str) -> bool:

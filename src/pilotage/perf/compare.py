@@ -26,6 +26,8 @@ ENOUGH = 20
 SURE = 0.99
 """Confidence of the interval that a verdict goes by. The one that is shown has 95 %, but several numbers are judged at
 once, and one false alarm in twenty would be one in every few comparisons."""
+BEYOND = 1e4
+"""A difference, as a part, from which its size is not told."""
 SHOWN = 1_000
 """Draws for an interval that is only shown."""
 EFFECTS = ((0.147, "negligible"), (0.33, "small"), (0.474, "medium"), (math.inf, "large"))
@@ -224,8 +226,8 @@ def _words(a: str, b: str, metric: Metric, found: Estimate, outcome: str, smalle
 
 
 def percent(part: float) -> str:
-    """Return a part as per cent with two digits, such as ``4.2 %``."""
-    if not math.isfinite(part):
+    """Return a part as per cent with two digits, such as ``4.2 %``; a factor of thousands says nothing any more."""
+    if not part < BEYOND:
         return "any size"
     shown = 100 * part
     return f"{shown:.2g} %" if shown < 100 else f"{shown:,.0f} %"

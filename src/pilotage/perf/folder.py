@@ -41,7 +41,7 @@ def stem(record: Record) -> str:
 
 def result_path(record: Record) -> Path:
     """Return the record's place below a root folder."""
-    date = record.created[:10]
+    date = record.time.date().isoformat()
     own = re.sub(r"^\d{8}-", "", record.id)  # a run's id begins with its date
     site = stem(record).split("_")[0]
     return Path("results", site, f"{date}_{stem(record)}_{own}.json")
@@ -100,7 +100,7 @@ def parse(text: bytes | str, where: str) -> Record:
     """Return the record in a file's text; raises StorageError, which names ``where``."""
     try:
         value: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StorageError(f"is no JSON: {error}", where=where) from error
     if not isinstance(value, dict) or "schema_version" not in value or "sessions" not in value:
         raise StorageError("is no record of a benchmark", where=where)
@@ -115,31 +115,54 @@ def parse(text: bytes | str, where: str) -> Record:
         return Record.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise StorageError(f"is a broken record: {place}: {first['msg']}", where=where) from error
+        said = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise StorageError(f"is a broken record: {said}", where=where) from error
 
 
 def read_all(paths: Iterable[Path]) -> Found:
     """Read records from files and folders, with all that is in them; each record once, in the order of its creation.
 
-    Files that are no JSON are passed over in a folder. What is broken, newer or twice there is told, not used.
+    In a folder that is every ``.json`` file. What is broken, newer or twice there is told, not used; of several forms
+    of a record, the one with the most sessions is used.
     """
     found = Found()
     seen: dict[str, Path] = {}
     for given in paths:
         if not given.exists():
             raise StorageError("there is no such file or folder", where=str(given))
-        for path in sorted(given.rglob("*.json")) if given.is_dir() else [given]:
+        for path in _in_folder(given) if given.is_dir() else [given]:
             try:
                 record = read(path)
             except StorageError as error:
                 found.problems.append(f"{error.where}: {error.message}")
                 continue
-            if record.id in seen:
-                if path.resolve() != seen[record.id].resolve():
-                    found.problems.append(f"{path}: the same record is in {seen[record.id]}")
-                continue
-            seen[record.id] = path
-            found.records[path] = record
-    found.records = dict(sorted(found.records.items(), key=lambda item: (item[1].created, item[1].id)))
+            if (first := seen.setdefault(record.id, path)) == path:
+                found.records[path] = record
+            elif path.resolve() != first.resolve():
+                seen[record.id] = _fuller(found, first, path, record)
+    found.records = in_order(found.records)
     return found
+
+
+def _fuller(found: Found, first: Path, path: Path, record: Record) -> Path:
+    """Keep the form of a record that has more sessions, the first of equals; tell of the other; return its file."""
+    if found.records[first] == record:
+        found.problems.append(f"{path}: the same record is in {first}")
+        return first
+    kept, left = first, path
+    if len(record.finished) > len(found.records[first].finished):
+        kept, left = path, first
+        del found.records[first]
+        found.records[path] = record
+    found.problems.append(f"{left}: another form of this record, which is used, is in {kept}")
+    return kept
+
+
+def _in_folder(place: Path) -> list[Path]:
+    # Reading what is no file (a pipe) may never end.
+    return sorted(path for path in place.rglob("*.json") if path.is_file())
+
+
+def in_order(records: dict[Path, Record]) -> dict[Path, Record]:
+    """Return records in the order of their creation, whatever zones their times are told in."""
+    return dict(sorted(records.items(), key=lambda item: (item[1].time, item[1].id)))

@@ -16,7 +16,7 @@ from typing import Literal
 
 from pilotage.perf.logged import LoggedRun
 from pilotage.perf.parameters import SHORT
-from pilotage.perf.record import Iteration, Options, Record, Revision, Scalar, Session
+from pilotage.perf.record import Iteration, Options, Record, Revision, Scalar, Session, name_of
 
 FIELDS = ("num_tasks", "submission_s", "submission_tps", "runtime_s", "runtime_tps")
 """Metrics that are fields of an iteration."""
@@ -45,9 +45,9 @@ def record_of(run: LoggedRun, site: str | None = None) -> Record:
         created=started,
         origin="imported",
         source=f"MLflow: {run.experiment}/{run.run_id}",
-        site=site or run.tags.get("site") or _site(run),
-        scheduler=re.sub("provider$", "", run.tags.get("Parsl Provider", "").strip().lower()) or "unknown",
-        executor=SHORT.get(executor, re.sub("executor$", "", executor.strip().lower())) or "unknown",
+        site=name_of(site or run.tags.get("site") or _site(run)),
+        scheduler=name_of(re.sub("provider$", "", run.tags.get("Parsl Provider", "").strip().lower())) or "unknown",
+        executor=name_of(SHORT.get(executor, re.sub("executor$", "", executor.strip().lower()))) or "unknown",
         options=Options(time_s=None, repeat=1),
         sessions=[session],
         parameters=_parameters(run),
@@ -65,7 +65,10 @@ def _plain_id(run: LoggedRun) -> str:
 
 
 def _iso(milliseconds: int | None) -> str:
-    return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"start_time: {milliseconds} is out of all time") from error
 
 
 def _site(run: LoggedRun) -> str:

@@ -91,7 +91,7 @@ def _by_mlflow(uri: str, problems: list[str]) -> Iterator[tuple[LoggedRun, str |
 
 
 def _beside(store: Path, run: LoggedRun) -> str | None:
-    if RECORD_TAG not in run.tags:
+    if RECORD_TAG not in run.tags or not run.run_id.isalnum():
         return None
     for path in store.rglob(f"{run.run_id}/artifacts/{RECORD_FILE}"):
         return path.read_text(encoding="utf-8")

@@ -1,24 +1,28 @@
 """MLflow in a process of its own: what it costs to import, waits for and leaves in the environment is not ours.
 
 A child reads a request, one JSON object, from its stdin, and answers with JSON objects, a line each. It ends itself
-when its time is over, whatever it waits for, so that none outlives a killed parent for long.
+when its time is over, whatever it waits for, and when its starter is gone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pilotage.errors import MissingExtraError, PilotageError
-from pilotage.paths import TrackingFolder, private_folder
+from pilotage.paths import TrackingFolder, private_folder, storage
 
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # else MLflow tells its makers what is done with it
@@ -34,6 +38,9 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """In place of MLflow's own 120 s and seven retries; the user's values stand."""
+STALE = 86400.0
+"""Seconds after which a folder for temporary files is nobody's any more."""
+LOOK = 0.2
 NEEDED = {"mlflow": "mlflow-skinny", "sqlalchemy": "sqlalchemy", "alembic": "alembic"}
 
 
@@ -56,8 +63,7 @@ def require(uri: str) -> None:
 def environment() -> dict[str, str]:
     """Return the environment of a process with MLflow in it: ours, and MLflow's switches."""
     own = {name: value for name, value in os.environ.items() if name not in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")}
-    temporary = private_folder(TrackingFolder.standard().temporary)
-    return {**PATIENCE, **own, **SWITCHES, "TMPDIR": str(temporary)}
+    return {**PATIENCE, **own, **SWITCHES}
 
 
 def ask(module: str, request: Mapping[str, Any], seconds: int) -> Iterator[dict[str, Any]]:
@@ -71,10 +77,9 @@ def ask(module: str, request: Mapping[str, Any], seconds: int) -> Iterator[dict[
     """
     uri = str(request["uri"])
     argv = [sys.executable, "-P", "-m", "pilotage.perf.mlflow_child", module, str(seconds)]
-    with tempfile.TemporaryFile("w+", errors="replace") as words:
-        child = subprocess.Popen(
-            argv, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True
-        )
+    with _temporary() as temporary, tempfile.TemporaryFile("w+", errors="replace") as words:
+        env = {**environment(), "TMPDIR": temporary}
+        child = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=words, text=True)
         try:
             yield from _answers(child, request)
         finally:
@@ -88,6 +93,17 @@ def ask(module: str, request: Mapping[str, Any], seconds: int) -> Iterator[dict[
         raise TrackingError(f"no answer within {seconds} s", where=shown(uri))
     if child.returncode:
         raise TrackingError(said[-1] if said else f"exit code {child.returncode}", where=shown(uri))
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[str]:
+    """Make a folder for what a child, which may be killed, leaves in folders for temporary files; remove it."""
+    place = private_folder(TrackingFolder.standard().temporary)
+    for left in place.iterdir():  # of a starter that was killed
+        if time.time() - left.lstat().st_mtime > STALE:
+            shutil.rmtree(left, ignore_errors=True)
+    with storage(place), tempfile.TemporaryDirectory(prefix="mlflow-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield folder
 
 
 def _answers(child: subprocess.Popen[str], request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -111,6 +127,13 @@ def shown(uri: str) -> str:
     return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
 
 
+def _end_with(starter: int) -> None:
+    """End this process once its starter is gone: what it was sending is sent anew."""
+    while os.getppid() == starter:
+        time.sleep(LOOK)
+    os._exit(1)
+
+
 def main() -> None:
     """Answer one request."""
     module, seconds = sys.argv[1:]
@@ -118,6 +141,7 @@ def main() -> None:
         raise SystemExit(f"{module} answers nothing")
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(seconds))
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     request = json.load(sys.stdin)
     answers = sys.stdout
     sys.stdout = sys.stderr  # what MLflow prints is no answer

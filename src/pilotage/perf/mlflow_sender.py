@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException, RestException
 
+from pilotage.errors import StorageError
 from pilotage.perf import mlflow_schema
 from pilotage.perf.logged import RECORD_TAG, SENT_TAG, LoggedRun, Point
 from pilotage.perf.waiting import Order
@@ -49,7 +50,10 @@ def answers(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         mlflow_schema.ensure(uri)
     sender = _Sender(MlflowClient(tracking_uri=uri), uri, request.get("artifacts"))
     for folder in request["folders"]:
-        order = Order.read(Path(folder))
+        try:
+            order = Order.read(Path(folder))
+        except StorageError:  # a newer one has taken its place meanwhile
+            continue
         told = {"id": order.id, "folder": folder, "words": "", "away": False}
         try:
             outcome, words = sender.send(order)

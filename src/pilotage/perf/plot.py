@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from pilotage.errors import UsageError
-from pilotage.paths import storage
+from pilotage.paths import storage, write_atomically
 from pilotage.perf.record import Record
 from pilotage.perf.report import panels
 from pilotage.perf.report.figures import Figure, figures
@@ -45,19 +46,25 @@ def draw(records: Sequence[Record], kinds: Sequence[str], path: Path, metric: st
 
 
 def _write(chosen: Sequence[Figure], path: Path) -> None:
-    from matplotlib import rc_context
     from matplotlib.figure import Figure as Drawing
+
+    form = path.suffix[1:].lower()
+    if not form:
+        raise UsageError("the name has no ending that says the format", where=str(path), hint="such as .svg or .png")
 
     width = panels.WIDE
     heights = [figure.height(width) + TITLE for figure in chosen]
-    with rc_context(panels.STYLE):
+    file = io.BytesIO()
+    with panels.style():
         drawing = Drawing(figsize=(width, sum(heights)), layout="constrained")
         parts = drawing.subfigures(len(chosen), 1, squeeze=False, height_ratios=heights)
         for part, figure in zip(parts[:, 0], chosen, strict=True):
             part.suptitle(figure.title, x=0.01, ha="left", weight="bold", fontsize=12)
             figure.fill(part, width)
-        with storage(path):
-            try:
-                drawing.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-            except ValueError as error:
-                raise UsageError(str(error).splitlines()[0], where=str(path), hint="such as .svg or .png") from error
+        panels.settle(drawing, heights)
+        try:
+            drawing.savefig(file, format=form, dpi=150, metadata={"Date": None} if form == "svg" else None)
+        except ValueError as error:
+            raise UsageError(str(error).splitlines()[0], where=str(path), hint="such as .svg or .png") from error
+    with storage(path):
+        write_atomically(path, file.getvalue(), 0o644)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -35,6 +36,8 @@ def main(arguments: Sequence[str], data: TextIO, talk: TextIO) -> int:
     folder = RunFolder(Path(journal.current.path).parent)
     driver.unwind_on_termination()
     request, order = Request.parse(arguments), Order.read(folder)
+    if order.debug:
+        sys.excepthook = sys.__excepthook__  # a Ctrl-C has a traceback, too
 
     def say(message: str) -> None:
         if not order.quiet:
@@ -50,8 +53,10 @@ def main(arguments: Sequence[str], data: TextIO, talk: TextIO) -> int:
         say(f"{count} sessions of run {order.resumes} are there already")
     try:
         campaign.run()
-    except BaseException:  # what was measured is told of too, but by whoever sends next: this is to end soon
+    except BaseException as error:  # what was measured is told of too, but by whoever sends next: this is to end soon
         hook.keep(folder, campaign.made(), request.root, request.tracking, say)
+        if isinstance(error, (KeyboardInterrupt, driver.Terminated)):
+            say(f"stopped; what was measured is kept, and `pilotage resume {folder.id}` goes on with what is missing")
         raise
     made = [campaign.record(one) for one in campaign.configurations]
     if request.compare:

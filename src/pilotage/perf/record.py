@@ -9,11 +9,13 @@ Nothing in a record is secret: no value of an environment variable, no address, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from pilotage.perf.logged import LoggedRun
 from pilotage.statistics import quantile
@@ -22,6 +24,31 @@ SCHEMA_VERSION: Literal[1] = 1
 
 Scalar = str | int | float | bool | None
 Seconds = NonNegativeFloat
+
+
+def moment(text: str) -> datetime:
+    """Return the time that ISO 8601 tells; without a zone it is taken for UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _moment(text: str) -> str:
+    try:
+        moment(text).timestamp()
+    except OverflowError as error:
+        raise ValueError(f"{text!r} is out of all time") from error
+    return text
+
+
+Time = Annotated[str, AfterValidator(_moment)]
+"""A time as ISO 8601."""
+Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""What stands in tables and figures: no control character, of which a terminal makes what it likes."""
+
+
+def name_of(text: str) -> str:
+    """Return a text as a Name: a space stands for each control character."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
 
 
 class Model(BaseModel):
@@ -106,7 +133,7 @@ class Session(Model):
     )
     status: Literal["finished", "failed", "cancelled"]
     reason: str = Field(default="", description="Why it has not finished.")
-    started: str = Field(description="ISO 8601, with the zone.")
+    started: Time = Field(description="ISO 8601, with the zone.")
     elapsed: Seconds | None = None
     iterations: list[Iteration] = []
     latency: Latency | None = None
@@ -170,14 +197,14 @@ class Record(Model):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", description="Begins with the id of the run, if there is.")
-    created: str = Field(description="ISO 8601, with the zone.")
+    created: Time = Field(description="ISO 8601, with the zone.")
     origin: Literal["measured", "imported", "simulated"] = "measured"
     source: str = Field(default="", description="Where an imported one comes from.")
     runs: list[str] = Field(default=[], description="The runs that measured it: several where one was resumed.")
-    site: str
-    scheduler: str
-    executor: str = Field(description="Short name of its class: htex, threads, ...")
-    label: str = Field(default="", description="The executor's label.")
+    site: Name
+    scheduler: Name
+    executor: Name = Field(description="Short name of its class: htex, threads, ...")
+    label: Name = Field(default="", description="The executor's label.")
     options: Options
     sessions: list[Session] = []
     parameters: dict[str, Scalar] = Field(
@@ -194,6 +221,11 @@ class Record(Model):
     imported: LoggedRun | None = Field(
         default=None, description="All that the store of an imported one held, also what has a field here."
     )
+
+    @property
+    def time(self) -> datetime:
+        """When it was made."""
+        return moment(self.created)
 
     @property
     def complete(self) -> bool:

@@ -46,13 +46,16 @@ def _at_revision(root: Path, revision: str, place: str) -> Found:
         if not name.endswith(".json"):
             continue
         text = git(root, "show", f"{revision}:./{name}")
+        if text is None:
+            found.problems.append(f"{revision}:{name}: git does not show it")
+            continue
         try:
-            record = folder.parse(text or "", f"{revision}:{name}")
+            record = folder.parse(text, f"{revision}:{name}")
         except StorageError as error:
             found.problems.append(f"{error.where}: {error.message}")
             continue
         found.records[Path(f"{revision}:{name}")] = record
-    found.records = dict(sorted(found.records.items(), key=lambda item: (item[1].created, item[1].id)))
+    found.records = folder.in_order(found.records)
     return found
 
 
@@ -63,16 +66,20 @@ def git(root: Path, *arguments: str, env: dict[str, str] | None = None, given: s
 
 
 def run_git(
-    root: Path, *arguments: str, env: dict[str, str] | None = None, given: str | None = None
+    root: Path,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    given: str | None = None,
+    timeout: float | None = TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """Run git in ``root``; raises UsageError where there is none or it does not end."""
     try:
         return subprocess.run(
             ["git", "-C", str(root), *arguments],
             capture_output=True,
-            text=True,
+            encoding="utf-8",  # a record is, whatever the terminal's is
             errors="replace",
-            timeout=TIMEOUT,
+            timeout=timeout,
             input=given if given is not None else "",
             env={**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", **(env or {})},
         )

@@ -11,6 +11,7 @@ from pilotage.assembly import configs
 from pilotage.assembly.configs import Target
 from pilotage.errors import UsageError
 from pilotage.perf.parameters import scheduler_name, short_name
+from pilotage.perf.record import name_of
 from pilotage.runs.order import target_from_dict
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import LocalSite
@@ -39,7 +40,7 @@ class Subject:
     @property
     def site(self) -> str:
         """The site's name, or the file's without its ending."""
-        return self.target.resolved.name if self.target.resolved else Path(self.target.file or "").stem
+        return self.target.resolved.name if self.target.resolved else name_of(Path(self.target.file or "").stem)
 
     @property
     def title(self) -> str:

@@ -10,6 +10,8 @@ from pilotage.statistics import FEW, typical
 
 COLUMNS = ("record", "site", "scheduler", "executor", "ran", "sessions", "tasks/s", "latency ms", "cold start s")
 LONGEST_VALUE = 60
+LARGE = 1e12
+"""From here on a number has a power of ten."""
 
 
 def row(record: Record) -> list[str]:
@@ -45,7 +47,7 @@ def shown(record: Record, metric: str, scale: float = 1.0) -> str:
 
 def number(value: float) -> str:
     """Return a number with about three digits that say something."""
-    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
+    return f"{value:,.0f}" if 999.5 <= value < LARGE else f"{value:.3g}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -77,7 +79,7 @@ def comparison(found: Comparison) -> str:
     else:
         lines += ["", "different: nothing that is known"]
     lines += [f"note: {caution}" for caution in found.cautions]
-    return "\n".join(lines).strip()
+    return "\n".join(map(_visible, lines)).strip()
 
 
 def _samples(group: Group) -> str:
@@ -94,6 +96,11 @@ def _samples(group: Group) -> str:
     note = f"  [{'; '.join(legend)}]" if legend else ""
     failed = f"  ({group.failed} failed)" if group.failed else ""
     return f"{group.name}, {metric.title}, {metric.unit}: {' '.join(shown)}{note}{failed}"
+
+
+def _visible(line: str) -> str:
+    """Return a line without what a terminal would take for an order: parameters and reasons come from anywhere."""
+    return "".join(letter if letter.isprintable() else " " for letter in line)
 
 
 def _cut(text: str) -> str:

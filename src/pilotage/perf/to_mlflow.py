@@ -10,10 +10,9 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from datetime import datetime
 
 from pilotage.perf.logged import RECORD_TAG, LoggedRun, Point, Status
-from pilotage.perf.record import METRICS, Iteration, Record, Session
+from pilotage.perf.record import METRICS, Iteration, Record, Session, moment
 
 LONGEST = 5000
 """Characters of a parameter or tag; MLflow takes 6,000. What is longer is whole in the record, which goes with it."""
@@ -157,7 +156,7 @@ def _count(iterations: list[Iteration]) -> int:
 
 
 def _milliseconds(iso: str) -> int:
-    return round(datetime.fromisoformat(iso).timestamp() * 1000)
+    return round(moment(iso).timestamp() * 1000)
 
 
 def _key(name: str) -> str:

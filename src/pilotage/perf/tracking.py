@@ -143,7 +143,7 @@ def send(*, uri: str | None = None, insist: bool = False, say: Say = lambda _wor
         if packages := mlflow_child.missing(place):
             result.problems.append(f"MLflow ({', '.join(packages)}) is not installed: pip install 'pilotage[mlflow]'")
         elif insist or not _failed_just_now(place):
-            with _lock():
+            with _lock(say):
                 _send_to(place, orders, result, say)
     left = {order.id for order in waiting.orders()}
     result.waiting = sorted(left)
@@ -205,7 +205,7 @@ def _failed_just_now(place: str) -> bool:
 
 
 @contextlib.contextmanager
-def _lock() -> Iterator[None]:
+def _lock(say: Say) -> Iterator[None]:
     """Let one process of this host send at a time."""
     folder = TrackingFolder.standard()
     private_folder(folder.path)
@@ -215,7 +215,11 @@ def _lock() -> Iterator[None]:
         raise storage_error(folder.lock, error) from error
     try:
         with contextlib.suppress(OSError):  # a file system without locks: the store itself is asked before and after
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting for another process that sends to MLflow")
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -46,7 +46,7 @@ class Order:
             value = json.loads(path.read_text(encoding="utf-8"))
             run = LoggedRun.model_validate(value["run"])
             return cls(str(value["id"]), run, value["uri"], str(value["digest"]), folder)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError(f"cannot be read: {error}", where=str(path)) from error
 
     @property

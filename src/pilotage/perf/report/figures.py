@@ -38,6 +38,7 @@ class Figure(NamedTuple):
 
         drawing = Drawing(figsize=(width, self.height(width)), layout="constrained")
         self.fill(drawing, width)
+        panels.settle(drawing)
         return drawing
 
 

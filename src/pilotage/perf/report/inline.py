@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pilotage.perf.report import palette
 from pilotage.perf.report.figures import Figure
-from pilotage.perf.report.panels import NARROW, STYLE, WIDE
+from pilotage.perf.report.panels import NARROW, WIDE, style
 
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)([^")]+)')
 COLOUR = re.compile(r'((?:fill|stroke)(?:: |="))(#[0-9a-f]{6})\b')
@@ -26,9 +26,7 @@ def png(figure: Figure, width: float) -> bytes:
 
 
 def _drawn(figure: Figure, width: float, form: str) -> bytes:
-    import matplotlib as mpl
-
-    with mpl.rc_context({**STYLE, "svg.hashsalt": figure.name}):
+    with style({"svg.hashsalt": figure.name}):
         canvas = figure.draw(width)
         file = io.BytesIO()
         metadata = {"Date": None} if form == "svg" else {"Software": None}

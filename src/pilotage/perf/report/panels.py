@@ -6,20 +6,23 @@ when something is drawn.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pilotage.errors import MissingExtraError
 from pilotage.perf.history import Step
-from pilotage.perf.record import METRICS, Metric
+from pilotage.perf.record import METRICS, Metric, moment
 from pilotage.perf.report import palette
 from pilotage.perf.report.palette import ink
-from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Series, curve, middle, moment
+from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Series, curve, middle
 from pilotage.perf.text import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
     from matplotlib.figure import FigureBase as Canvas
 
 WIDE, NARROW = 9.0, 4.3
@@ -59,6 +62,38 @@ def require() -> None:
     """Raise MissingExtraError where there is no matplotlib."""
     if not installed():
         raise MissingExtraError("matplotlib, which draws, is not installed", hint="pip install 'pilotage[report]'")
+
+
+@contextlib.contextmanager
+def style(more: Any = None) -> Iterator[None]:
+    """Draw in the style of all figures, and of ``more``, and in silence: a letter that no font has is no news."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE | (more or {})), warnings.catch_warnings():
+        for kind in (UserWarning, RuntimeWarning):
+            warnings.simplefilter("ignore", kind)
+        yield
+
+
+def settle(drawing: Drawing, heights: Sequence[float] = ()) -> None:
+    """Lay a drawing out once and for all; equal numbers then give an equal file.
+
+    The solver of matplotlib's layout works in an order that depends on addresses in memory: its last digits go away.
+    ``heights`` are those of the drawing's parts, which stand below each other, in any unit.
+    """
+    engine = drawing.get_layout_engine()
+    if engine is None:
+        raise ValueError("the drawing has no layout")
+    engine.execute(drawing)
+    drawing.set_layout_engine("none")
+    top = 1.0
+    for part, height in zip(drawing.subfigs, heights, strict=True):
+        bottom = max(0.0, top - height / sum(heights))
+        part.bbox_relative.p0, part.bbox_relative.p1 = (0.0, bottom), (1.0, top)
+        top = bottom
+    for axes in drawing.axes:
+        left, low, width, high = (round(length, 5) for length in axes.get_position().bounds)
+        axes.set_position((left, low, width, high))
 
 
 # Of each figure: the height in inches that it takes at a width, and its drawing.
@@ -178,13 +213,14 @@ def workers(canvas: Canvas, families: Sequence[Family], width: float) -> None:
     from matplotlib.ticker import FixedLocator, NullLocator
 
     axes: Any = canvas.subplots()
-    counts = sorted({workers for family in families for workers in family.by_workers()})
+    counts = sorted({float(workers) for family in families for workers in family.by_workers()})
     values: list[float] = []
     for family in families:
         found = family.by_workers()
         style = _line(family.number)
-        axes.plot(list(found), [middle(rates) for rates in found.values()], **{**style, "marker": ""})
-        points = [(workers, rate) for workers, rates in found.items() for rate in rates]
+        medians = [(float(workers), middle(rates)) for workers, rates in found.items()]
+        axes.plot(*zip(*medians, strict=True), **{**style, "marker": ""})
+        points = [(float(workers), rate) for workers, rates in found.items() for rate in rates]
         values += [rate for _, rate in points]
         axes.plot(*zip(*points, strict=True), **{**style, "ls": "", "alpha": 0.75, "mec": ink("paper"), "mew": 0.5})
     axes.set_xscale("log", base=2)

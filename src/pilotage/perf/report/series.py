@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Entry:
     @property
     def time(self) -> datetime:
         """When it was made."""
-        return moment(self.record.created)
+        return self.record.time
 
     @property
     def rates(self) -> list[float]:
@@ -195,12 +195,6 @@ def _not_counted(entries: Sequence[Entry]) -> list[NotCounted]:
         if not entry.record.sessions:
             found.append(NotCounted(entry, None, "; ".join(entry.record.marks) or "no session"))
     return found
-
-
-def moment(created: str) -> datetime:
-    """Return the time of a record; where it has no zone it is taken for UTC. Raises ValueError."""
-    found = datetime.fromisoformat(created)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def curve(samples: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pilotage.errors import StorageError, UsageError
+from pilotage.errors import UsageError
+from pilotage.paths import storage, write_atomically
 from pilotage.perf import folder
 from pilotage.perf.report import panels, tables
 from pilotage.perf.report.figures import Figure, figures
@@ -46,11 +47,9 @@ def write(paths: Sequence[Path], target: Path, title: str = TITLE) -> tuple[Mate
 
 
 def _written(path: Path, content: str | bytes) -> Path:
-    try:
+    with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    except OSError as error:
-        raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from error
+        write_atomically(path, content, 0o644)
     return path
 
 
