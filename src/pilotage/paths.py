@@ -134,8 +134,10 @@ def write_atomically(path: Path, content: str | bytes, mode: int = 0o600) -> Non
             os.fchmod(descriptor, mode)
             file.write(content.encode() if isinstance(content, str) else content)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # what cannot be written is told of by the name that it has for others
         raise
 
 

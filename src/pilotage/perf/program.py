@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pilotage import journal
-from pilotage.errors import UsageError
+from pilotage.errors import StorageError, UsageError
 from pilotage.paths import RunFolder, storage, write_json
 from pilotage.perf import compare, hook, text
 from pilotage.perf import folder as records
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str], data: TextIO, talk: TextIO) -> int:
         hook.keep(folder, campaign.made(), request.root, request.tracking, say)
         if isinstance(error, (KeyboardInterrupt, driver.Terminated)):
             say(f"stopped; what was measured is kept, and `pilotage resume {folder.id}` goes on with what is missing")
+        elif isinstance(error, StorageError):
+            say(f"once there is room, `pilotage resume {folder.id}` goes on with what is missing")
         raise
     made = [campaign.record(one) for one in campaign.configurations]
     if request.compare:
