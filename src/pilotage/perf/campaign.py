@@ -209,7 +209,7 @@ def _outcomes(path: Path) -> Iterator[tuple[int, Outcome]]:
         try:
             value = json.loads(line)
             yield int(value.pop("configuration")), from_json(json.dumps(value))
-        except (ValueError, KeyError, TypeError, AttributeError):  # half a line: the run was killed, or its disk was full
+        except (ValueError, KeyError, TypeError, AttributeError):  # half a line: it was killed, or its disk was full
             continue
 
 
