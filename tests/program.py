@@ -28,7 +28,7 @@ class Command:
         return self.run([PROGRAM, *arguments], timeout=timeout, **options)
 
     def ask(self, *arguments, env=None):
-        """Run a command that starts nothing in this process, which takes a tenth of the time."""
+        """Run a command that starts no run in this process, which takes a tenth of the time."""
         done = CliRunner().invoke(main, list(map(str, arguments)), env={"NO_COLOR": "1", **(env or {})})
         return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 

@@ -73,7 +73,7 @@ def test_python_snippets_run(text, folder, pilotage):
 def test_site_snippets_are_valid(text, folder, pilotage, user_file):
     user_file(text)
     names = list(tomllib.loads(text)["site"])
-    done = pilotage("site", "validate", *names)
+    done = pilotage.ask("site", "validate", *names)
     assert done.returncode == 0, done.stderr
 
 

@@ -29,7 +29,7 @@ def test_for_people(project, pilotage):
 
 def test_what_is_wrong_is_told_with_place_hint_and_command(project, pilotage, user_file):
     path = user_file('[site.mine]\nextends = "laptop"\npython = "/nowhere/python"\n')
-    done = pilotage("check", "mine")
+    done = pilotage.ask("check", "mine")
     assert done.returncode == 1
     told = done.stdout[done.stdout.index("  failed   python") :].splitlines()[:4]
     assert told[0] == "  failed   python           there is no /nowhere/python"
@@ -39,7 +39,7 @@ def test_what_is_wrong_is_told_with_place_hint_and_command(project, pilotage, us
 
 
 def test_for_programs(project, pilotage):
-    done = pilotage("check", "laptop", "threads", "--json")
+    done = pilotage.ask("check", "laptop", "threads", "--json")
     found = json.loads(done.stdout)
     jsonschema.validate(found, shapes.schema("check"))
     assert [site["site"] for site in found["sites"]] == ["laptop", "threads"]
@@ -47,16 +47,16 @@ def test_for_programs(project, pilotage):
 
 
 def test_quiet_says_what_failed_only(project, pilotage):
-    done = pilotage("check", "laptop", "--quiet", "--set", "python=/nowhere/python")
+    done = pilotage.ask("check", "laptop", "--quiet", "--set", "python=/nowhere/python")
     assert (done.returncode, done.stderr) == (1, "")
     assert len(done.stdout.splitlines()) == 4
-    assert pilotage("check", "-q").stdout == ""
+    assert pilotage.ask("check", "-q").stdout == ""
 
 
 def test_kubernetes_without_a_cluster(project, pilotage):
     pytest.importorskip("kubernetes")
     environment = {"KUBECONFIG": "/nowhere/config", "KUBERNETES_SERVICE_HOST": ""}
-    done = pilotage("check", "kind", "--quiet", env=environment)
+    done = pilotage.ask("check", "kind", "--quiet", env=environment)
     assert done.returncode == 1
     told = done.stdout.splitlines()
     assert told[0].startswith("  failed   kubernetes       KubernetesProvider cannot be made here: ConfigException: ")
@@ -65,7 +65,7 @@ def test_kubernetes_without_a_cluster(project, pilotage):
 
 
 def test_no_such_site(project, pilotage):
-    done = pilotage("check", "labtop")
+    done = pilotage.ask("check", "labtop")
     assert done.returncode == 2
     assert "did you mean 'laptop'?" in done.stderr
 
@@ -105,12 +105,12 @@ def test_a_block_that_fails_says_why_and_its_run_is_kept(project, pilotage):
     told = next(line for line in done.stdout.splitlines() if line.startswith("  failed   block"))
     assert "worker_init failed (exit code 127): modulo load gcc" in told
     run = re.search(r"kept: pilotage show (\S+)", done.stderr).group(1)
-    assert run in pilotage("ps").stdout
+    assert run in pilotage.ask("ps").stdout
     assert "block comes first" in done.stdout
 
 
 def test_threads_have_no_blocks(project, pilotage):
-    done = pilotage("check", "threads", "--submit")
+    done = pilotage.ask("check", "threads", "--submit")
     assert done.returncode == 0
     assert "threads starts no blocks: nothing was submitted" in done.stderr
 
@@ -128,7 +128,7 @@ def test_a_check_that_is_ended_leaves_no_block(project, pilotage, private_home, 
         assert read_json(run / "run.json")["state"] == "cancelled", "it has waited for that"
     wait_for(lambda: read_json(run / "run.json").get("state") in ("cancelled", "failed", "finished"))
     wait_for(lambda: not pilotage.left_behind())
-    assert pilotage("check", "laptop", "-q").returncode == 0
+    assert pilotage.ask("check", "laptop", "-q").returncode == 0
     assert list(runs.glob(".check-*")) == []
 
 

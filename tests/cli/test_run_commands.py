@@ -85,7 +85,7 @@ class Runs:
 
     def json(self, *arguments, code=0, of=None, **more):
         """Return what a command says with --json, which must have the shape that the reference promises."""
-        command = self.pilotage.ask if arguments[0] in ("ps", "show") else self.pilotage
+        command = self.pilotage.ask if arguments[0] in ("ps", "show", "rm", "bundle") else self.pilotage
         done = command(arguments[0], "--json", *arguments[1:], **more)
         assert code is None or done.returncode == code, done
         found = json.loads(done.stdout)
@@ -217,7 +217,7 @@ def test_which_run_is_meant(runs):
         "": ["there is no run ''"],
         "../runs": ["there is no run '../runs'"],
     }.items():
-        done = runs.pilotage("show", given)
+        done = runs.pilotage.ask("show", given)
         assert (done.returncode, done.stdout) == (2, ""), done
         for word in words:
             assert word in done.stderr
@@ -241,21 +241,21 @@ def test_a_name_that_could_be_something_else(name, runs):
 def test_logs(runs):
     run = runs.run(QUICK, "--debug", site="laptop")["id"]
     assert runs.pilotage("logs").stdout == "3\n"
-    assert runs.pilotage("logs", run, "-f").stdout == "3\n", "an ended run is not followed for ever"
-    assert runs.pilotage("logs", run, "--task", "2").stdout == "task 2\n"
-    block = runs.pilotage("logs", run, "--block", "0").stdout
+    assert runs.pilotage.ask("logs", run, "-f").stdout == "3\n", "an ended run is not followed for ever"
+    assert runs.pilotage.ask("logs", run, "--task", "2").stdout == "task 2\n"
+    block = runs.pilotage.ask("logs", run, "--block", "0").stdout
     assert block.startswith("#!")
     (code,) = [log["path"] for log in runs.json("show", run)["logs"] if log["kind"] == "exit code"]
     assert not Path(code).read_text().endswith("\n")
     assert block.endswith(f"\n{Path(code).read_text()}\n"), "a file without a last newline is no part of a prompt"
-    assert "Manager" in runs.pilotage("logs", run, "--worker").stdout
-    assert runs.pilotage("logs", run, "--worker", "--block", "0").stdout
-    assert "interchange" in runs.pilotage("logs", run, "--scheduler").stderr
+    assert "Manager" in runs.pilotage.ask("logs", run, "--worker").stdout
+    assert runs.pilotage.ask("logs", run, "--worker", "--block", "0").stdout
+    assert "interchange" in runs.pilotage.ask("logs", run, "--scheduler").stderr
     for options in (["--task", "77"], ["--block", "9"], ["--worker", "--block", "9"]):
         done = runs.pilotage.ask("logs", run, *options)
         assert (done.returncode, done.stdout) == (2, ""), options
     assert runs.pilotage.ask("logs", run, "--task", "many").returncode == 2
-    found = json.loads(runs.pilotage("logs", run, "--json").stdout)
+    found = json.loads(runs.pilotage.ask("logs", run, "--json").stdout)
     assert found == {"run": run, "pieces": [{"file": str(runs.folder(run) / "driver.log"), "text": "3\n"}]}
 
 
@@ -296,18 +296,18 @@ def test_logs_of_a_task_that_printed_nothing(runs):
         assert (failure["count"], failure["first_task"], len(failure["tasks"])) == (30, failure["tasks"][0], 20)
         tasks = ", ".join(map(str, failure["tasks"]))
         line = f"30 x work: ValueError, first: bad event {failure['first_task']} (tasks {tasks} and 10 more)\n"
-        assert line in runs.pilotage("show", run["id"]).stdout
+        assert line in runs.pilotage.ask("show", run["id"]).stdout
         for task, words in {
             failure["first_task"]: f" and failed: work: ValueError: bad event {failure['first_task']}\n",
             failure["tasks"][-1]: " and failed: work: ValueError\n",
             0: "; whether it failed is not known\n",
         }.items():
             for follow in ([], ["-f"]):
-                done = runs.pilotage("logs", run["id"], "--task", str(task), *follow)
+                done = runs.pilotage.ask("logs", run["id"], "--task", str(task), *follow)
                 assert (done.returncode, done.stdout) == (2, "")
                 assert f"task {task} of run {run['id']} printed nothing{words}" in done.stderr
                 assert ("tasks of a site of threads print" in done.stderr) == (site == "threads")
-        done = runs.pilotage("logs", run["id"], "--task", "99999")
+        done = runs.pilotage.ask("logs", run["id"], "--task", "99999")
         assert (done.returncode, done.stderr) == (2, "error: there is no task 99999; the run has 60\n")
 
 
@@ -591,7 +591,7 @@ def test_clean_lists_first_and_then_ends(runs):
 def test_rm(runs):
     live = runs.detached(LONG)
     over = runs.run("print(1)\n")["id"]
-    done = runs.pilotage("rm", over, live)
+    done = runs.pilotage.ask("rm", over, live)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"run {live} is not over" in done.stderr
     assert set(runs.states()) == {live, over}, "all or none"
@@ -628,10 +628,10 @@ def test_bundle(runs):
     assert found["file"] == str(runs.project / f"pilotage-{run}.tar.gz")
     assert found["secrets_removed"] >= 3
     assert b"hunter2" not in subprocess.run(["tar", "xOzf", found["file"]], capture_output=True, check=True).stdout
-    done = runs.pilotage("bundle", run)
+    done = runs.pilotage.ask("bundle", run)
     assert done.returncode == 2
     assert "--force" in done.stderr
-    assert runs.pilotage("bundle", run, "--force", "-q").stdout == found["file"] + "\n"
+    assert runs.pilotage.ask("bundle", run, "--force", "-q").stdout == found["file"] + "\n"
     assert runs.json("bundle", run, "-o", "x.tgz")["file"] == str(runs.project / "x.tgz")
 
 
@@ -741,7 +741,7 @@ def test_two_hosts_with_one_state_folder(runs, other_host):
     done = runs.pilotage("attach", theirs)
     assert done.returncode == 2
     assert "ssh other pilotage attach" in done.stderr
-    assert runs.pilotage("rm", theirs).returncode == 2
+    assert runs.pilotage.ask("rm", theirs).returncode == 2
 
     # Killed, its supervisor leaves a driver behind, which is nobody's here to end.
     kept = psutil.Process(runs.record(theirs)["driver"]["pid"])

@@ -508,7 +508,7 @@ with parsl.load() as kernel:
     done = pilotage("run", "script.py")
     assert done.stdout.splitlines() == ["True"], done.stderr
     for task in (0, 150, 299):
-        assert pilotage("logs", "@last", "--task", str(task)).stdout == f"said by {task}\n"
+        assert pilotage.ask("logs", "@last", "--task", str(task)).stdout == f"said by {task}\n"
 
 
 def test_a_child_that_a_task_forks_and_that_comes_back_harms_nothing(run):

@@ -25,7 +25,7 @@ def script(project):
 
 
 def states(pilotage):
-    return [run["state"] for run in json.loads(pilotage("ps", "--json").stdout)["runs"]]
+    return [run["state"] for run in json.loads(pilotage.ask("ps", "--json").stdout)["runs"]]
 
 
 def test_the_supervisors_descriptors_are_its_own(script, pilotage):
@@ -39,7 +39,10 @@ def test_the_supervisors_descriptors_are_its_own(script, pilotage):
     assert done.stdout == "['pipe']\n", done.stderr  # on which the driver says that it is stopping
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [*(pytest.param(one, marks=pytest.mark.slow) for one in ("<&-", "2>&-", "<&- >&-")), ">&-", "<&- >&- 2>&-"],
+)
 @pytest.mark.parametrize("detach", ["", pytest.param("--detach", marks=pytest.mark.slow)])
 def test_closed_streams_are_no_reason_not_to_start(closed, detach, script, pilotage):
     command = f'"$0" run {detach} {script("print(1)")} {closed}'
@@ -145,5 +148,5 @@ def test_a_block_of_load_that_is_left_by_an_error_has_failed(script, pilotage):
     text = "import pilotage\nwith pilotage.load('threads'):\n    raise RuntimeError('so')\n"
     done = pilotage.run([sys.executable, script(text)])
     assert done.returncode == 1
-    (run,) = json.loads(pilotage("ps", "--json").stdout)["runs"]
+    (run,) = json.loads(pilotage.ask("ps", "--json").stdout)["runs"]
     assert (run["state"], run["reason"]) == ("failed", "RuntimeError: so")

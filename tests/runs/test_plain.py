@@ -21,10 +21,10 @@ def script(project):
 
 
 def runs(pilotage):
-    return json.loads(pilotage("ps", "--json").stdout)["runs"]
+    return json.loads(pilotage.ask("ps", "--json").stdout)["runs"]
 
 
-@pytest.mark.parametrize("site", ["threads", "laptop"])
+@pytest.mark.parametrize("site", ["threads", pytest.param("laptop", marks=pytest.mark.slow)])
 def test_it_is_in_the_store_from_its_start_to_its_end(site, script, pilotage):
     path = script(
         f"with pilotage.load({site!r}):\n    print(f(1).result(), flush=True)\n    sys.stdin.readline()\n"

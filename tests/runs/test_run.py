@@ -109,15 +109,21 @@ def test_a_kernel_made_by_hand_is_a_config_of_its_own(script, pilotage):
     assert pilotage("run", script(text)).stdout == "made\n"
 
 
-@pytest.mark.parametrize("maker", ["config = C()", "def fresh_config(): return C()"])
-def test_any_module_with_a_config_serves_as_a_site(maker, script, pilotage):
+@pytest.mark.parametrize(
+    ("maker", "sites", "labels"),
+    [
+        ("config = C()", ["./c.py"], ["mine"]),
+        ("def fresh_config(): return C()", ["x=./c.py", "y=threads"], ["x", "y"]),
+        pytest.param("config = C()", ["x=./c.py", "y=threads"], ["x", "y"], marks=pytest.mark.slow),
+        pytest.param("def fresh_config(): return C()", ["./c.py"], ["mine"], marks=pytest.mark.slow),
+    ],
+)
+def test_any_module_with_a_config_serves_as_a_site(maker, sites, labels, script, pilotage):
     head = "from parsl.config import Config\nfrom parsl.executors import ThreadPoolExecutor\n"
     script(head + "def C(): return Config(executors=[ThreadPoolExecutor(label='mine')])\n" + maker + "\n", "c.py")
     text = APP + "parsl.load()\nprint(sorted(parsl.dfk().executors))\n"
-    done = pilotage("run", script(text), "--site", "./c.py")
-    assert done.stdout == "['_parsl_internal', 'mine']\n", done.stderr
-    done = pilotage("run", script(text), "--site", "x=./c.py", "--site", "y=threads")
-    assert done.stdout == "['_parsl_internal', 'x', 'y']\n", done.stderr
+    done = pilotage("run", script(text), *(word for site in sites for word in ("--site", site)))
+    assert done.stdout == f"{['_parsl_internal', *labels]}\n", done.stderr
 
 
 TWO_LABELS = APP + (
@@ -190,7 +196,7 @@ def test_a_script_deals_with_its_own_configs_troubles(script, pilotage):
     assert (done.returncode, done.stdout) == (0, "here\n"), done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_detaches_the_view_and_cancel_ends_the_workers(number, script, pilotage):
     """The fixture fails when a process is left."""
     text = APP + (
@@ -202,7 +208,7 @@ def test_a_signal_detaches_the_view_and_cancel_ends_the_workers(number, script, 
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
         assert process.wait(30) == -number
-    assert json.loads(pilotage("ps", "--json").stdout)["runs"][0]["state"] == "running"
+    assert json.loads(pilotage.ask("ps", "--json").stdout)["runs"][0]["state"] == "running"
     done = pilotage("cancel", "@last")
     assert (done.returncode, done.stdout.split(maxsplit=1)[1]) == (0, "has ended (cancelled)\n"), done.stderr
 
@@ -244,15 +250,14 @@ def test_the_run_folder_is_private_and_what_was_shown_is_what_is_run(script, pil
         assert all(a == b or "@" in b for a, b in words), (theirs, ours)
 
 
-def test_tasks_that_run_when_the_script_ends_are_finished(script, pilotage):
+@pytest.mark.parametrize("site", [pytest.param("threads", marks=pytest.mark.slow), "laptop"])
+def test_tasks_that_run_when_the_script_ends_are_finished(site, script, pilotage):
     text = APP + (
         "@python_app\ndef late(path):\n    import time; time.sleep(0.5)\n    open(path, 'w').write('done')\n"
         "parsl.load()\nlate(os.path.abspath('late.txt'))\n"
     )
-    for site in ("threads", "laptop"):
-        Path("late.txt").unlink(missing_ok=True)
-        assert pilotage("run", script(text), "--site", site).returncode == 0
-        assert Path("late.txt").read_text() == "done"
+    assert pilotage("run", script(text), "--site", site).returncode == 0
+    assert Path("late.txt").read_text() == "done"
 
 
 def test_a_failing_script_ends_its_workers(script, pilotage):
@@ -286,6 +291,7 @@ def test_a_tasks_traceback_names_the_scripts_lines(script, pilotage):
     assert "ZeroDivisionError" in done.stderr
 
 
+@pytest.mark.slow
 def test_pilotage_load_in_plain_python(script, pilotage):
     text = APP + "import pilotage\nwith pilotage.load('laptop', max_workers_per_node=1):\n    " + WHERE
     done = pilotage.run([sys.executable, script(text)])

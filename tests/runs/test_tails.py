@@ -105,7 +105,7 @@ def test_a_run_that_succeeds_leaves_no_log(pilotage, project, private_home):
     assert collected(private_home) == {}
     kept = {path.name for path in (run_folder(private_home) / "parsl").rglob("*.log")}
     assert kept == set(), "no warnings either"
-    refused = pilotage("logs", "--worker", "--block", "7")
+    refused = pilotage.ask("logs", "--worker", "--block", "7")
     assert "pilotage run --debug keeps them all" in refused.stderr
 
 
@@ -117,11 +117,13 @@ def test_debug_keeps_parsls_own_logs(pilotage, project, private_home):
     assert list(parsls.glob("*/interchange.log"))
     assert list(parsls.glob("*/block-0/*/manager.log"))
     assert collected(private_home) == {}
-    shown = pilotage("logs", "--worker").stdout
+    shown = pilotage.ask("logs", "--worker").stdout
     assert "Manager ID" in shown
 
 
-@pytest.mark.parametrize("setting", ["engine.logs=full", "config.initialize_logging=true"])
+@pytest.mark.parametrize(
+    "setting", ["engine.logs=full", pytest.param("config.initialize_logging=true", marks=pytest.mark.slow)]
+)
 def test_a_site_may_want_them_all(pilotage, project, private_home, setting):
     (project / "script.py").write_text(HEAD + "with parsl.load():\n    process().result()\n")
     assert pilotage("run", "--set", setting, "script.py").returncode == 0
@@ -153,13 +155,13 @@ def test_a_failed_task_has_the_drivers_and_the_interchanges_last_lines(pilotage,
 def test_other_commands_find_the_tails(pilotage, project, private_home):
     (project / "script.py").write_text(HEAD + "with parsl.load():\n    fail().result()\n")
     pilotage("run", "script.py")
-    assert "Manager ID" in pilotage("logs", "--worker", "--block", "0").stdout
-    scheduler = pilotage("logs", "--scheduler").stdout
+    assert "Manager ID" in pilotage.ask("logs", "--worker", "--block", "0").stdout
+    scheduler = pilotage.ask("logs", "--scheduler").stdout
     assert "the task's own reason" in scheduler
     assert "parsl.executors.high_throughput.interchange" in scheduler
-    kinds = {log["kind"] for log in json.loads(pilotage("show", "@last", "--json").stdout)["logs"]}
+    kinds = {log["kind"] for log in json.loads(pilotage.ask("show", "@last", "--json").stdout)["logs"]}
     assert {"parsl", "interchange", "manager", "worker"} <= kinds
-    files = json.loads(pilotage("bundle", "@last", "--json").stdout)
+    files = json.loads(pilotage.ask("bundle", "@last", "--json").stdout)
     listing = subprocess.run(["tar", "tzf", files["file"]], capture_output=True, text=True).stdout
     assert "parsl.tail.log" in listing
     assert re.search(r"worker_\d+\.tail\.log", listing), "of whichever worker had the task"
