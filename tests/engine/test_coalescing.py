@@ -48,20 +48,163 @@ def run(project, pilotage):
     return start
 
 
-def test_a_new_function_starts_singly_and_a_short_one_travels_together(run):
-    out = run("""
+RULES = {
+    "a new function starts singly, and a short one travels together": (
+        """
+begun = engine.batches
 @python_app
 def add(a, b): return a + b
 first = [add(1, n) for n in range(3)]
 assert [f.result() for f in first] == [1, 2, 3]
-print(engine.batches)
+print(engine.batches - begun)
 short(add, 1, 2)
 before = engine.sent
 futures = [add(n, 1) for n in range(2000)]
 assert [f.result() for f in futures] == list(range(1, 2001))
 print(engine.sent - before < 1000)
-""")
-    assert out == ["0", "True"]
+""",
+        ["0", "True"],
+    ),
+    "idle workers are fed before batches grow": (
+        """
+# Calls that have become slow run at once on both workers, though their function is known to be short.
+@python_app
+def meet(name, others):
+    # Each says that it is there and waits for the others: in a batch one after the other, that would never end.
+    open(os.path.join(HERE, name), "w").close()
+    for other in others: wait_for(other)
+    return name
+@python_app
+def nothing(name, others): return name
+short(meet, "a", [])
+for turn in range(3):
+    pair = [f"{turn}-one", f"{turn}-two"]
+    assert [f.result() for f in [meet(pair[0], pair), meet(pair[1], pair)]] == pair
+""",
+        [],
+    ),
+    "a call may wait for what follows from the one before it, and for the one after it": (
+        """
+@python_app
+def step(number, waits):
+    if waits: wait_for(waits)
+    open(os.path.join(HERE, f"begun-{number}"), "w").close()
+    return number
+for _ in range(4): step("x", "").result()
+short(step, "x", "")
+before = engine.batches
+# 20 waits for a file that is made only once the result of 19 is used, then 40 waits for 41, which is after it.
+futures = [step(n, {20: "used", 40: "begun-41"}.get(n, "")) for n in range(80)]
+def use(future): open(os.path.join(HERE, "used"), "w").close()
+futures[19].add_done_callback(use)
+assert [f.result(60) for f in futures] == list(range(80))
+print(engine.batches > before)
+""",
+        ["True"],
+    ),
+    "one slow call takes its function out until it has proved short again": (
+        """
+@python_app
+def work(seconds): time.sleep(seconds); return seconds
+import time
+short(work, 0)
+work(0.2).result()
+before = engine.batches
+assert [f.result() for f in [work(0), work(0), work(0)]] == [0, 0, 0]
+print(engine.batches - before)
+short(work, 0)
+""",
+        ["0"],
+    ),
+    "a global that changes reaches the calls after it": (
+        """
+FACTOR, TABLE = 1, {"a": 1}
+def helper(x): return x + FACTOR
+@python_app
+def work(x): return helper(x) * TABLE["a"]
+short(work, 1)
+sent, futures = [], []
+for n in range(200):
+    if n % 50 == 49:
+        [f.result() for f in futures[-49:]]   # what has been sent is as it was
+        FACTOR, TABLE["a"] = n, n + 1
+    futures.append(work(n))
+    if n % 50 == 49: futures[-1].result()
+    sent.append((n + FACTOR) * TABLE["a"])
+assert [f.result() for f in futures] == sent
+helper = lambda x: 0
+assert work(5).result() == 0
+""",
+        [],
+    ),
+    "a function keeps what it has in its globals on its worker": (
+        """
+SEEN = []
+@python_app
+def remember(x):
+    SEEN.append(x)
+    return len(SEEN)
+short(remember, 1)
+print(max(f.result() for f in [remember(n) for n in range(100)]) > 50)
+""",
+        ["True"],
+    ),
+    "a hundred megabytes among short calls": (
+        """
+# The way to the worker takes longer than a batch may run; that is not the calls' fault.
+@python_app
+def size(x): return len(x)
+short(size, b"")
+before = engine.batches
+futures = [size(b"") for _ in range(50)] + [size(bytes(100 << 20))] + [size(b"a") for _ in range(50)]
+assert [f.result(60) for f in futures] == [0] * 50 + [100 << 20] + [1] * 50
+assert engine.batches > before
+""",
+        [],
+    ),
+    "a child that a task forks and that comes back harms nothing": (
+        """
+@python_app
+def work(n):
+    with open(os.path.join(HERE, "ran"), "a") as file: file.write(f"{n}\\n")
+    if n % 3 == 0 and os.fork() == 0:
+        raise ValueError("the child's own")
+    return n
+short(work, 1)
+before, ran = engine.batches, count("ran")
+assert [f.result(60) for f in [work(n) for n in range(90)]] == list(range(90))
+print(engine.batches > before, count("ran") - ran)
+""",
+        ["True 90"],
+    ),
+    "rules may stand above and below": (
+        """
+@pilotage.rules(coalesce=False)
+@python_app
+def above(n): return n
+@pilotage.rules(coalesce=False)
+@bash_app
+def command(n): return f"true {n}"
+before = engine.batches
+for app in (above, command):
+    for _ in range(4): app(0).result()
+    [f.result() for f in [app(n) for n in range(20)]]
+print(engine.batches - before)
+""",
+        ["0"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+def test_rule(run, rule):
+    text, said = RULES[rule]
+    assert run(text) == said
+
+
+def test_the_rules_in_one_run(run):
+    assert run("".join(text for text, _ in RULES.values())) == [line for _, said in RULES.values() for line in said]
 
 
 def test_switched_off_nothing_travels_together(run):
@@ -96,59 +239,6 @@ short(other, 1)
 """,
         engine={"apps": {"alone": {"coalesce": False}}},
     )
-    assert out == ["0"]
-
-
-def test_idle_workers_are_fed_before_batches_grow(run):
-    """Calls that have become slow run at once on both workers, though their function is known to be short."""
-    run("""
-@python_app
-def meet(name, others):
-    # Each says that it is there and waits for the others: in a batch one after the other, that would never end.
-    open(os.path.join(HERE, name), "w").close()
-    for other in others: wait_for(other)
-    return name
-@python_app
-def nothing(name, others): return name
-short(meet, "a", [])
-for turn in range(3):
-    pair = [f"{turn}-one", f"{turn}-two"]
-    assert [f.result() for f in [meet(pair[0], pair), meet(pair[1], pair)]] == pair
-""")
-
-
-def test_a_call_may_wait_for_what_follows_from_the_one_before_it_and_for_the_one_after_it(run):
-    out = run("""
-@python_app
-def step(number, waits):
-    if waits: wait_for(waits)
-    open(os.path.join(HERE, f"begun-{number}"), "w").close()
-    return number
-for _ in range(4): step("x", "").result()
-short(step, "x", "")
-before = engine.batches
-# 20 waits for a file that is made only once the result of 19 is used, then 40 waits for 41, which is after it.
-futures = [step(n, {20: "used", 40: "begun-41"}.get(n, "")) for n in range(80)]
-def use(future): open(os.path.join(HERE, "used"), "w").close()
-futures[19].add_done_callback(use)
-assert [f.result(60) for f in futures] == list(range(80))
-print(engine.batches > before)
-""")
-    assert out == ["True"]
-
-
-def test_one_slow_call_takes_its_function_out_until_it_has_proved_short_again(run):
-    out = run("""
-@python_app
-def work(seconds): time.sleep(seconds); return seconds
-import time
-short(work, 0)
-work(0.2).result()
-before = engine.batches
-assert [f.result() for f in [work(0), work(0), work(0)]] == [0, 0, 0]
-print(engine.batches - before)
-short(work, 0)
-""")
     assert out == ["0"]
 
 
@@ -220,58 +310,21 @@ assert engine is None or engine.batches > before
     assert len(together) == 3
 
 
-def test_a_global_that_changes_reaches_the_calls_after_it(run):
-    run("""
-FACTOR, TABLE = 1, {"a": 1}
-def helper(x): return x + FACTOR
-@python_app
-def work(x): return helper(x) * TABLE["a"]
-short(work, 1)
-sent, futures = [], []
-for n in range(200):
-    if n % 50 == 49:
-        [f.result() for f in futures[-49:]]   # what has been sent is as it was
-        FACTOR, TABLE["a"] = n, n + 1
-    futures.append(work(n))
-    if n % 50 == 49: futures[-1].result()
-    sent.append((n + FACTOR) * TABLE["a"])
-assert [f.result() for f in futures] == sent
-helper = lambda x: 0
-assert work(5).result() == 0
-""")
+ENDS = {
+    20: ("os._exit(7)", "ended with exit code 7"),
+    40: ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
+    60: ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV"),
+    80: ("sys.exit(3)", "ended with exit code 3"),
+}
 
 
-def test_a_function_keeps_what_it_has_in_its_globals_on_its_worker(run):
-    out = run(
-        """
-SEEN = []
-@python_app
-def remember(x):
-    SEEN.append(x)
-    return len(SEEN)
-short(remember, 1)
-print(max(f.result() for f in [remember(n) for n in range(100)]) > 50)
-""",
-    )
-    assert out == ["True"]
-
-
-@pytest.mark.parametrize(
-    ("end", "how"),
-    [
-        ("os._exit(7)", "ended with exit code 7"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL"),
-        ("import ctypes; ctypes.string_at(0)", "was killed by SIGSEGV"),
-        ("sys.exit(3)", "ended with exit code 3"),
-    ],
-)
-def test_a_call_that_takes_its_worker_along_is_named_and_alone(run, end, how):
+def test_a_call_that_takes_its_worker_along_is_named_and_alone(run):
+    ends = "".join(f"    if n == {number}: {end}\n" for number, (end, _) in ENDS.items())
     out = run(f"""
 @python_app
 def work(n):
     with open(os.path.join(HERE, "ran"), "a") as file: file.write(f"{{n}}\\n")
-    if n in (30, 60): {end}
-    return n
+{ends}    return n
 short(work, 1)
 done = count("ran")
 before = engine.batches
@@ -284,11 +337,11 @@ for n, future in enumerate(futures):
 assert engine.batches > before
 print(count("ran") - done)
 """)
-    assert len(out) == 3
-    for line, number in zip(out, (30, 60), strict=False):
+    assert len(out) == len(ENDS) + 1
+    for line, (number, (_, how)) in zip(out, ENDS.items(), strict=False):
         assert line.startswith(f"{number} work was lost: worker ")
         assert line.endswith(how)
-    assert out[2] == "100"
+    assert out[-1] == "100"
 
 
 def test_an_app_that_may_run_twice_is_sent_again(run):
@@ -417,7 +470,12 @@ print([n for n in order if n < 1000] == list(range(200)), sorted(n for n in orde
 
 
 @pytest.mark.parametrize(
-    "kill", ["os.kill(manager, signal.SIGKILL)", "os.kill(guard, signal.SIGTERM)", "os.kill(manager, signal.SIGTERM)"]
+    "kill",
+    [
+        "os.kill(manager, signal.SIGKILL)",
+        "os.kill(guard, signal.SIGTERM)",
+        pytest.param("os.kill(manager, signal.SIGTERM)", marks=pytest.mark.slow),
+    ],
 )
 def test_a_manager_that_ends_takes_only_the_calls_that_ran(run, kill):
     """What had not begun is done by the block that takes its place, long before a heartbeat is missed."""
@@ -479,19 +537,6 @@ print([f.result(60) for f in waiting], type(first.exception(60)).__name__)
     assert out == ["['go0', 'go1', 'go2'] ManagerLost"]
 
 
-def test_a_hundred_megabytes_among_short_calls(run):
-    """The way to the worker takes longer than a batch may run; that is not the calls' fault."""
-    run("""
-@python_app
-def size(x): return len(x)
-short(size, b"")
-before = engine.batches
-futures = [size(b"") for _ in range(50)] + [size(bytes(100 << 20))] + [size(b"a") for _ in range(50)]
-assert [f.result(60) for f in futures] == [0] * 50 + [100 << 20] + [1] * 50
-assert engine.batches > before
-""")
-
-
 def test_what_a_call_of_a_batch_prints_is_found_under_its_task(project, pilotage):
     (project / "script.py").write_text("""
 import parsl, sys
@@ -509,22 +554,6 @@ with parsl.load() as kernel:
     assert done.stdout.splitlines() == ["True"], done.stderr
     for task in (0, 150, 299):
         assert pilotage.ask("logs", "@last", "--task", str(task)).stdout == f"said by {task}\n"
-
-
-def test_a_child_that_a_task_forks_and_that_comes_back_harms_nothing(run):
-    out = run("""
-@python_app
-def work(n):
-    with open(os.path.join(HERE, "ran"), "a") as file: file.write(f"{n}\\n")
-    if n % 3 == 0 and os.fork() == 0:
-        raise ValueError("the child's own")
-    return n
-short(work, 1)
-before, ran = engine.batches, count("ran")
-assert [f.result(60) for f in [work(n) for n in range(90)]] == list(range(90))
-print(engine.batches > before, count("ran") - ran)
-""")
-    assert out == ["True 90"]
 
 
 def test_the_fork_server_of_a_node_may_die(run):
@@ -571,22 +600,6 @@ print(type(work(1).exception(80)).__name__)
         executor={"block_error_handler": True},
     )
     assert out == ["BadStateException"]
-
-
-def test_rules_may_stand_above_and_below(run):
-    out = run("""
-@pilotage.rules(coalesce=False)
-@python_app
-def above(n): return n
-@pilotage.rules(coalesce=False)
-@bash_app
-def command(n): return f"true {n}"
-for app in (above, command):
-    for _ in range(4): app(0).result()
-    [f.result() for f in [app(n) for n in range(20)]]
-print(engine.batches)
-""")
-    assert out == ["0"]
 
 
 def test_programs_that_a_task_starts_do_not_hold_the_workers_connection(run):
