@@ -22,17 +22,50 @@ def test_threads_beside_it_and_parsl_are_as_before(run):
     )
 
 
-def test_what_the_workers_find(run, project):
+def test_what_a_script_finds(run, project):
+    """Several things in one run: where its tasks are, who the interchange is, what cannot be sent, and retries."""
     out = run(
+        "import gc, traceback, weakref\nfrom parsl.serialize.errors import SerializationError\n"
         "@python_app\ndef where(): return os.getcwd(), sys.path, os.environ.get('PYTHONPATH')\n"
         "@bash_app\ndef shell(stdout): return 'echo \"$PYTHONPATH\"; pwd'\n"
-        "with load():\n"
+        "numbers = (n for n in 'abc')\ndef helper(): return next(numbers)\n"
+        "@python_app\ndef f(x=None): return helper()\n@python_app\ndef fine(): return 1\n"
+        "@python_app\ndef back(x): return x\n"
+        "def once():\n    class Local: pass\n"
+        "    assert type(back(Local()).result()) is Local\n    return weakref.ref(Local)\n"
+        "class Flaky(Exception): pass\nattempts = []\n"
+        "@python_app\ndef flaky():\n    attempts.append(1)\n"
+        "    if len(attempts) < 3: raise Flaky()\n    return len(attempts)\n"
+        "with load(retries=3) as kernel:\n"
         "    cwd, path, variable = where().result()\n"
         "    print(cwd == os.getcwd(), path[0] == os.path.dirname(os.path.abspath(__file__)), variable)\n"
         "    shell(stdout='out').result()\n"
         "    print(open('out').read())\n"
+        # a session of its own
+        "    process = kernel.executors['htex'].interchange_proc\n"
+        "    assert os.getsid(process.pid) == process.pid != os.getsid(0)\n"
+        # a class made in a function is not kept
+        "    seen = [once() for _ in range(5)]\n"
+        "    kernel.wait_for_current_tasks()\n"
+        "    fine().result()\n"  # the last one's frames are left
+        "    gc.collect()\n"
+        "    assert [ref() for ref in seen] == [None] * 5\n"
+        # what cannot be sent is explained
+        "    for error in (f().exception(), f(open).exception(), f(x=(n for n in 'a')).exception()):\n"
+        "        assert type(error) is SerializationError and error.fname == 'f'\n"
+        "        print(error.__cause__.__notes__[0])\n"
+        "    assert fine().result() == 1\n"
+        "    assert flaky().result() == 3\n"
     )
-    assert out.split() == ["True", "True", "None", str(project)]
+    assert out.splitlines() == [
+        "True True None",
+        "",
+        str(project),
+        "",
+        "What cannot be sent is 'numbers', which helper uses, a generator.",
+        "What cannot be sent is 'numbers', which helper uses, a generator.",
+        "What cannot be sent is argument 'x', a generator.",
+    ]
 
 
 def test_given_folders(run, project):
@@ -46,61 +79,12 @@ def test_given_folders(run, project):
     )
 
 
-def test_the_interchange_has_a_session_of_its_own(run):
-    run(
-        "with load() as kernel:\n"
-        "    process = kernel.executors['htex'].interchange_proc\n"
-        "    assert os.getsid(process.pid) == process.pid != os.getsid(0)\n"
-    )
-
-
-def test_a_call_that_cannot_be_sent_is_explained(run):
-    out = run(
-        "import traceback\nfrom parsl.serialize.errors import SerializationError\n"
-        "numbers = (n for n in 'abc')\ndef helper(): return next(numbers)\n"
-        "@python_app\ndef f(x=None): return helper()\n@python_app\ndef fine(): return 1\n"
-        "with load():\n"
-        "    for error in (f().exception(), f(open).exception(), f(x=(n for n in 'a')).exception()):\n"
-        "        assert type(error) is SerializationError and error.fname == 'f'\n"
-        "        print(error.__cause__.__notes__[0])\n"
-        "    assert fine().result() == 1\n"
-    )
-    assert out.splitlines() == [
-        "What cannot be sent is 'numbers', which helper uses, a generator.",
-        "What cannot be sent is 'numbers', which helper uses, a generator.",
-        "What cannot be sent is argument 'x', a generator.",
-    ]
-
-
 def test_with_parsls_serializer_it_is_parsls(run):
     run(
         "K = 1\n@python_app\ndef uses_global(): return K\n@python_app\ndef plain(x): return x\n"
         "with load(executor(serializer='parsl')):\n"
         "    assert plain(3).result() == 3\n"
         "    assert type(uses_global().exception()) is NameError\n"
-    )
-
-
-def test_a_class_made_in_a_function_is_not_kept(run):
-    run(
-        "import gc, weakref\n@python_app\ndef f(x): return x\n"
-        "def once():\n    class Local: pass\n"
-        "    assert type(f(Local()).result()) is Local\n    return weakref.ref(Local)\n"
-        "with load() as kernel:\n"
-        "    seen = [once() for _ in range(5)]\n"
-        "    kernel.wait_for_current_tasks()\n"
-        "    f(1).result()\n"  # the last one's frames are left
-        "    gc.collect()\n"
-        "    assert [ref() for ref in seen] == [None] * 5\n"
-    )
-
-
-def test_retries_and_a_class_of_the_script(run):
-    run(
-        "class Flaky(Exception): pass\nattempts = []\n"
-        "@python_app\ndef f():\n    attempts.append(1)\n"
-        "    if len(attempts) < 3: raise Flaky()\n    return len(attempts)\n"
-        "with load(retries=3):\n    assert f().result() == 3\n"
     )
 
 
