@@ -91,11 +91,6 @@ def examples():
     return Path(__file__).parents[1] / "examples"
 
 
-def pytest_collection_modifyitems(items):
-    """Begin with what takes minutes: at the end, all but one process would wait for it."""
-    items.sort(key=lambda item: item.get_closest_marker("upstream") is None)
-
-
 _left_out = []
 
 
