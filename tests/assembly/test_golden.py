@@ -9,6 +9,7 @@ import pytest
 
 from pilotage import system
 from pilotage.assembly.export import export
+from pilotage.assembly.importing import import_executors
 from pilotage.assembly.rendering import PLACEHOLDERS, render
 from pilotage.sites import overrides
 from pilotage.sites.catalogue import Catalogue
@@ -73,3 +74,13 @@ def test_golden_export():
     text = export(Catalogue.load().resolve("polaris", overrides.parse(["account=physics"])))
     versions = [line for line in text.splitlines() if line.startswith("# Parsl: ")]
     check("polaris_export.py.txt", text.replace(versions[0], "# Parsl: @version@"))
+
+
+def test_golden_import(project):
+    """Two pools of the older form, as sites and as what they would start."""
+    source = Path(__file__).parents[1] / "sites" / "executors.json"
+    imported = import_executors(source, project=True, force=False, keep_going=False, dry_run=False)
+    check("executors.toml", imported.text + "\n")
+    catalogue = Catalogue.load()
+    for name in ("myexecutor_1", "myexecutor_2"):
+        check(f"{name}.sh", render(catalogue.resolve(name), PYTHON).script)

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -158,3 +159,79 @@ def test_help_and_import_load_nothing_heavy():
         code = f"{program}\nimport sys\nprint(sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert done.stderr.strip() == "[]", done.stderr
+
+
+class TestImport:
+    TWO = Path(__file__).parents[1] / "sites" / "executors.json"
+
+    def test_two_pools(self, project, pilotage, user_file):
+        path = user_file("# mine\n[site.old]\nextends = 'slurm'\n")
+        done = pilotage.ask("site", "import", self.TWO)
+        assert done.returncode == 0, done.stderr
+        assert path.read_text().startswith("# mine\n[site.old]\nextends = 'slurm'\n")
+        assert done.stdout.strip() in path.read_text()
+        sites = tomllib.loads(path.read_text())["site"]
+        assert sorted(sites) == ["myexecutor_1", "myexecutor_2", "old"]
+        assert sites["myexecutor_1"]["hosts"] == ["ada@198.51.100.7"]
+        for words in (
+            "myexecutor_1: only a comment: WORKER_PORT_1, WORKER_PORT_2 (not needed: ports are reserved when a run",
+            "warning: myexecutor_1: only a comment: INSTALL_CONDA, LOCAL_CONDA_YAML (not made yet",
+            "warning: myexecutor_2: without HOST_IP, azurecluster has to be a name that ssh knows",
+            f"written: {path}",
+            "--site myexecutor_1=myexecutor_1 --site myexecutor_2=myexecutor_2",
+        ):
+            assert words in done.stderr
+        # Every value of the file is somewhere in the site.
+        for label, keys in json.loads(self.TWO.read_text()).items():
+            for key, value in keys.items():
+                shown = value.removeprefix("~/") if isinstance(value, str) else json.dumps(value)
+                assert shown in path.read_text(), (label, key)
+        for name in ("myexecutor_1", "myexecutor_2"):
+            assert pilotage.ask("site", "validate", name).returncode == 0
+            assert pilotage.ask("site", "show", name).returncode == 0
+            script = pilotage.ask("site", "show", name, "--script").stdout
+            assert "conda activate" in script
+            assert "\npython -P -m pilotage.worker.pool" in script
+            assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
+
+    def test_it_is_written_once(self, project, pilotage):
+        assert pilotage.ask("site", "import", self.TWO, "--project").returncode == 0
+        text = (project / "pilotage.toml").read_text()
+        again = pilotage.ask("site", "import", self.TWO, "--project")
+        assert (again.returncode, "has a site 'myexecutor_1' already" in again.stderr) == (2, True)
+        assert "--force" in again.stderr
+        assert pilotage.ask("site", "import", self.TWO, "--project", "--force").returncode == 0
+        assert tomllib.loads((project / "pilotage.toml").read_text()) == tomllib.loads(text)
+
+    def test_dry_run_writes_nothing(self, project, pilotage, private_home):
+        done = pilotage.ask("site", "import", self.TWO, "--dry-run", "--json")
+        told = json.loads(done.stdout)
+        assert told["path"] is None
+        assert [site["site"] for site in told["sites"]] == ["myexecutor_1", "myexecutor_2"]
+        for site, keys in zip(told["sites"], json.loads(self.TWO.read_text()).values(), strict=True):
+            assert {*site["became"], *(note["key"] for note in site["notes"])} == set(keys)
+        assert tomllib.loads(told["toml"])["site"]["myexecutor_2"]["cores_per_worker"] == 0.5
+        assert not (private_home / "config").exists()
+        assert "written" not in done.stderr
+
+    def test_keys_that_are_not_known(self, project, pilotage):
+        source = project / "executors.json"
+        source.write_text('{"a": {"POOL": "p", "RUNDIR": "/x\\u0000\\ny", "\\n[site.b]": 1}}')
+        done = pilotage.ask("site", "import", source, "--project")
+        assert (done.returncode, "RUNDIR: did you mean 'RUN_DIR'?" in done.stderr) == (2, True)
+        assert not (project / "pilotage.toml").exists()
+        done = pilotage.ask("site", "import", source, "--project", "--keep-going")
+        assert done.returncode == 0, done.stderr
+        assert "warning: a: only a comment: RUNDIR, \\n[site.b] (not a key of this form)" in done.stderr
+        assert list(tomllib.loads((project / "pilotage.toml").read_text())["site"]) == ["a"]
+        assert '# RUNDIR = "/x\\u0000\\ny": not a key of this form' in done.stdout
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(None, "cannot be read: No such file"), (b"\xff\xfe", "not UTF-8"), (b"[1]", "not an object of pools")],
+    )
+    def test_files_that_are_wrong(self, project, pilotage, content, words):
+        if content is not None:
+            (project / "executors.json").write_bytes(content)
+        done = pilotage.ask("site", "import", "executors.json")
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from pilotage import paths
+from pilotage.assembly import site_files
 from pilotage.assembly.detection import Found, Machine, detect, site_table
-from pilotage.errors import SiteFileError, StorageError, UsageError, did_you_mean
+from pilotage.errors import UsageError, did_you_mean
 from pilotage.hosts.base import Host
 from pilotage.schedulers.base import Queue
-from pilotage.sites.catalogue import Catalogue, Layer
 
 Ask = Callable[[str, list[str], str], str]
 
@@ -48,49 +43,18 @@ def add_site(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or name.endswith(".py"):
         raise UsageError(f"{name!r} cannot be a site's name", hint="letters, digits, '.', '_' and '-'")
-    path = Path.cwd() / paths.FILE_NAME if project else paths.user_site_file()
-    document = _document(path, name, force)
+    path = site_files.file_to_write(project=project)
+    document = site_files.document(path, [name], force=force)
     machine = detect(host)
     _tell(machine, say)
     found = _scheduler(machine, given.get("scheduler"), ask)
     queue = _queue(found, given.get("queue"), ask)
     account = _account(found, given.get("account"), ask)
     table = site_table(machine, found, queue, account, given.get("nodes") or 1)
-    sites = document.setdefault("site", tomlkit.table(is_super_table=True))
-    sites.pop(name, None)
-    sites.add(name, table)
-    text = tomlkit.dumps(document)
-    _check(name, path, text)
-    if not project:
-        paths.private_folder(path.parent)
-    try:
-        # A project's file is the project's, one in the home folder nobody else's; a file that is there keeps its mode.
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else (0o644 if project else 0o600)
-        paths.write_atomically(path, text, mode)
-    except OSError as error:
-        raise StorageError(f"cannot write: {error.strerror}", where=str(path)) from error
-    alone = tomlkit.document()
-    alone.add("site", tomlkit.table(is_super_table=True).add(name, table))
-    return path, tomlkit.dumps(alone).strip()
-
-
-def _document(path: Path, name: str, force: bool) -> tomlkit.TOMLDocument:
-    if not path.exists():
-        return tomlkit.document()
-    Layer.read(path)  # a file that is wrong already is not written to
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    except TOMLKitError as error:
-        raise SiteFileError(f"cannot be edited: {error}", where=str(path), hint="write the site by hand") from error
-    if name in document.get("site", {}) and not force:
-        raise UsageError(f"the file has a site {name!r} already", where=str(path), hint="--force replaces it")
-    return document
-
-
-def _check(name: str, path: Path, text: str) -> None:
-    layers = [*Catalogue.load().layers]
-    layers = [layer for layer in layers if layer.source != str(path)] + [Layer.parse(str(path), text)]
-    Catalogue(layers).resolve(name)
+    text = site_files.put(document, {name: table})
+    site_files.check(path, text, [name])
+    site_files.write(path, text, project=project)
+    return path, site_files.alone({name: table})
 
 
 def _tell(machine: Machine, say: Callable[[str], None]) -> None:

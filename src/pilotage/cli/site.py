@@ -1,7 +1,8 @@
-"""``pilotage site``: list, show, add, validate, export, schema."""
+"""``pilotage site``: list, show, add, import, validate, export, schema."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def site() -> None:
-    """List, show, add, check and export sites."""
+    """List, show, add, import, check and export sites."""
 
 
 def _catalogue(output: Output) -> Catalogue:
@@ -165,6 +166,33 @@ def add(output: Output, name: str, project: bool, force: bool, yes: bool, **give
     else:
         output.text(text)
     output.say(f"written: {path}")
+
+
+@site.command("import")
+@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--project", is_flag=True, help="Write ./pilotage.toml instead of your own file.")
+@click.option("--force", is_flag=True, help="Replace sites of the same names in that file.")
+@click.option("--keep-going", is_flag=True, help="Keep keys that are not known as comments.")
+@click.option("--dry-run", is_flag=True, help="Print the sites, and write nothing.")
+@command_options
+def import_sites(output: Output, source: Path, **options: bool) -> None:
+    """Make sites of the pools in an executors.json, the older form of Parallel Works."""
+    from pilotage.assembly.importing import import_executors
+    from pilotage.sites.executors_json import printable
+
+    imported = import_executors(source, **options)
+    output.text(imported.text, imported.as_dict())
+    for pool in imported.pools:
+        if pool.remark:
+            output.warn(f"{pool.label}: {pool.remark}")
+        for reason in dict.fromkeys(note.reason for note in pool.notes):
+            notes = [note for note in pool.notes if note.reason == reason]
+            tell = output.warn if notes[0].urgent else output.say
+            tell(f"{pool.label}: only a comment: {', '.join(printable(note.key) for note in notes)} ({reason})")
+    if imported.path is not None:
+        output.say(f"written: {imported.path}")
+        choice = " ".join(f"--site {pool.label}={pool.label}" for pool in imported.pools)
+        output.say(f"a script whose apps name these executors runs with: pilotage run SCRIPT {choice}")
 
 
 def _ask(question: str, choices: list[str], default: str) -> str:
