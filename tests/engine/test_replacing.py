@@ -13,7 +13,8 @@ def test_how_many_of_the_newest_were_in_vain():
     assert replacing.in_vain_in_a_row({}) == 0
     assert replacing.in_vain_in_a_row(states("RUNNING", *["FAILED"] * 11)) == 11
     assert replacing.in_vain_in_a_row(states("FAILED", "COMPLETED", "MISSING", "TIMEOUT")) == 4
-    assert replacing.in_vain_in_a_row(states("FAILED", "FAILED", "PENDING")) == 0
+    assert replacing.in_vain_in_a_row(states("FAILED", "PENDING", "FAILED", "FAILED", "PENDING", "RUNNING")) == 3
+    assert replacing.in_vain_in_a_row(states("FAILED", "RUNNING", "FAILED", "PENDING"), {"1"}) == 1
     assert replacing.in_vain_in_a_row(states("FAILED", "FAILED", "SCALED_IN")) == 0
     assert replacing.in_vain_in_a_row(states(*["FAILED"] * 4), {"1"}) == 2
 
@@ -47,6 +48,12 @@ def test_a_refusal_without_end(run):
     """Parsl's strategy asks ten times a second here."""
     begun = int(run(BAD.replace("BAD", "raise RuntimeError('your account has run out')")))
     assert 3 <= begun <= 8
+
+
+def test_blocks_that_end_one_after_the_other(run):
+    """There is always one that has not ended yet."""
+    begun = int(run(BAD.replace("BAD", "self.worker_init = f'sleep 0.{3 + 4 * (Bad.begun % 2)}; exit 1'")))
+    assert 3 <= begun <= 9
 
 
 def test_blocks_that_end_at_once_and_say_that_all_is_well(run):

@@ -214,6 +214,29 @@ def test_what_can_never_run_for_a_moment_runs(clock):
     assert look_for(ledger, clock, 30)[-1].words == "it can never run: PENDING (PartitionTimeLimit)"
 
 
+def test_jobs_that_can_never_run_are_ended_together(clock):
+    """Or the one that is left has a successor at once, which is not judged yet: there were always two, without end."""
+    first, both = "7|PENDING|PartitionTimeLimit|\n", "7|PENDING|PartitionTimeLimit|\n8|PENDING|PartitionTimeLimit|\n"
+    ledger, machine = made(clock, squeue=[(0, first, ""), (0, both, "")], scancel=(0, "", ""))
+    machine.answers["sbatch"] = [(0, "7\n", ""), (0, "8\n", "")]
+    ledger.submit("/s", "one")
+    ledger.look(["7"])
+    clock.sleep(2)
+    ledger.submit("/s", "two")
+    seen = set()
+    for _ in range(40):
+        seen.add(tuple(one.state for one in ledger.look(["7", "8"])))
+        clock.sleep(0.25)
+    assert seen == {(State.PENDING, State.PENDING), (State.FAILED, State.FAILED)}
+
+
+def test_of_two_reasons_in_turn_the_one_that_lasts_is_told(clock):
+    answers = [listed("PENDING", "PartitionConfig")] * 3 + [listed("PENDING", "PartitionTimeLimit")]
+    ledger, _ = made(clock, squeue=answers, scancel=(0, "", ""))
+    ledger.submit("/s", "name")
+    assert look_for(ledger, clock, 30)[-1].words == "it can never run: PENDING (PartitionTimeLimit)"
+
+
 def test_what_can_never_run_and_is_not_cancelled_stays_a_job(clock, written):
     """A limit may be changed, and then it runs: it is neither forgotten nor given up."""
     answers = [DOWN, (0, "", "")]

@@ -16,6 +16,7 @@ LOSSES = 3
 """Blocks in a row after which it is no chance."""
 PAUSE, LONGEST_PAUSE = 30.0, 600.0
 """Seconds after the first such blocks, which become more with each one that follows, and at most."""
+GOING = (JobState.PENDING, JobState.HELD, JobState.RUNNING, JobState.UNKNOWN)
 OVER = (JobState.COMPLETED, JobState.FAILED, JobState.TIMEOUT, JobState.MISSING)
 
 
@@ -35,8 +36,13 @@ def failed_in_a_row(states: Mapping[str, JobStatus]) -> int:
 
 
 def in_vain_in_a_row(states: Mapping[str, JobStatus], worked: Collection[str] = ()) -> int:
-    """Return how many of the newest blocks are over and are not among those that ``worked``."""
-    over = itertools.takewhile(lambda block: states[block].state in OVER and block not in worked, _newest(states))
+    """Return how many of the newest blocks are over and are not among those that ``worked``.
+
+    Those that have not begun to work, and may, say nothing yet: where several are begun one after the other, there is
+    always one of them.
+    """
+    told = [block for block in _newest(states) if block in worked or states[block].state not in GOING]
+    over = itertools.takewhile(lambda block: states[block].state in OVER and block not in worked, told)
     return len(list(over))
 
 

@@ -47,7 +47,7 @@ NEW = 15.0
 LATE = 60.0
 """Seconds that a history may take to know a job that has ended."""
 NEVER = 3.0
-"""Seconds for which a scheduler must say that a job can never run: while its nodes start, Slurm takes it back."""
+"""Seconds for which a scheduler must say that jobs can never run, and why: while nodes start, Slurm takes it back."""
 
 
 @dataclass
@@ -62,7 +62,6 @@ class Job:
     observed: Observed
     listed: bool = False
     missing: float | None = None
-    never: float | None = None
     cancelled: bool = False
 
 
@@ -97,6 +96,7 @@ class Ledger:
         self._unanswered = Unanswered()
         self._interval = SOONEST
         self._polled: float | None = None
+        self._never: dict[str, float] = {}
         self._has_history = True
 
     @property
@@ -192,6 +192,9 @@ class Ledger:
     def _take_in(self, asked: Mapping[str, Job], listed: Mapping[str, Observed]) -> None:
         """Take in what the scheduler says of jobs that have not ended as far as we know."""
         now = self._clock()
+        # Once for all jobs, since they are alike: else each that is ended has a successor that waits for its turn.
+        never = {observed.words for observed in listed.values() if observed.never}
+        self._never = {words: self._never.get(words, now) for words in never}
         for job_id, job in asked.items():
             if job_id in listed:
                 job.listed, job.missing = True, None
@@ -203,12 +206,8 @@ class Ledger:
 
     def _judged(self, job_id: str, job: Job, observed: Observed) -> Observed:
         """Return what a listed job's state means for us."""
-        if not observed.never:
-            job.never = None
-        else:
-            now = self._clock()
-            job.never = now if job.never is None else job.never
-            if now - job.never < NEVER:
+        if observed.never:
+            if self._clock() - self._never[observed.words] < NEVER:
                 return observed
             # One that is not cancelled is a job still: limits are changed. The next look tries again.
             state = State.FAILED if self._cancelled([job_id]) else State.PENDING
