@@ -93,7 +93,12 @@ class SiteFileError(SiteError):
 
 
 class SiteValueError(SiteError):
-    """A key of a site is unknown, missing, or has a wrong value."""
+    """A key of a site is unknown, missing, or has a wrong value.
+
+    ``problems`` are the errors, one a key, of which this one is the sum; none where it is of one key itself.
+    """
+
+    problems: tuple[SiteValueError, ...] = ()
 
 
 class UnknownSiteError(SiteError):

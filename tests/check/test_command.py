@@ -38,6 +38,28 @@ def test_what_is_wrong_is_told_with_place_hint_and_command(project, pilotage, us
     assert told[3] == "           again: ls -l /nowhere/python"
 
 
+def test_each_wrong_value_is_told_for_itself(project, pilotage, user_file):
+    path = user_file('[site.mine]\nextends = "laptop"\nmax_worker_per_node = 2\nmax_blocks = "4"\n')
+    done = pilotage("check", "mine", "--set", "walltime=5")
+    assert done.returncode == 1
+    told = done.stdout.splitlines()
+    assert len(told) == 12
+    first = [line.removeprefix("  failed   configuration    ") for line in told[::4]]
+    assert sorted(first) == [
+        "expected a valid integer, got '4'",
+        "unknown key 'max_worker_per_node'",
+        "unknown key 'walltime'",
+    ]
+    beside = {line: told[4 * number + 1 : 4 * number + 3] for number, line in enumerate(first)}
+    assert beside["unknown key 'max_worker_per_node'"] == [
+        f"           where: {path}:3: site.mine.max_worker_per_node",
+        "           hint: did you mean 'max_workers_per_node'?",
+    ]
+    assert beside["expected a valid integer, got '4'"][0] == f"           where: {path}:4: site.mine.max_blocks"
+    assert "--set" in beside["unknown key 'walltime'"][0]
+    assert done.stderr.startswith("mine: 3 failed in ")
+
+
 def test_for_programs(project, pilotage):
     done = pilotage.ask("check", "laptop", "threads", "--json")
     found = json.loads(done.stdout)

@@ -12,7 +12,7 @@ from pilotage import system
 from pilotage.check.context import Context
 from pilotage.hosts.base import Completed
 from pilotage.schedulers import scheduler
-from pilotage.schedulers.base import Queue, seconds
+from pilotage.schedulers.base import Queue, Scheduler, seconds
 from pilotage.schedulers.inquiry import NAMES, Inquiry, Nodes, inquiry
 from pilotage.sites.models import (
     BatchSite,
@@ -29,7 +29,7 @@ QUEUE_DIRECTIVES = {
     "slurm": r"^#SBATCH\s(?:.*\s)?(?:--partition[=\s]\s*|-p\s*)(\S+)",
     "pbspro": r"^#PBS\s(?:.*\s)?-q\s*(\S+)",
     "gridengine": r"^#\$\s(?:.*\s)?-q\s+(\S+)",
-    "flux": r"^#\s?(?:flux|FLUX):\s(?:.*\s)?(?:--queue[=\s]\s*|-q\s*)(\S+)",
+    "flux": r"^[^\w\n]*(?:flux|FLUX):\s(?:.*\s)?(?:--queue[=\s]\s*|-q\s*)(\S+)",
 }
 """What ``scheduler_options`` names a queue by."""
 
@@ -37,12 +37,23 @@ QUEUE_DIRECTIVES = {
 def inquiry_of(context: Context) -> Inquiry | None:
     """Return how the site's scheduler is asked, None where it has none that can be."""
     name = context.site.scheduler
-    return context.once("inquiry", lambda: inquiry(name) if name in NAMES else None)
+    return context.once("inquiry", lambda: inquiry(name, **place(context)) if name in NAMES else None)
+
+
+def place(context: Context) -> dict[str, str]:
+    """Return where the site's scheduler is to be asked: Slurm, about the clusters that jobs are sent to."""
+    site = context.site
+    return {"clusters": site.clusters} if isinstance(site, SlurmSite) and site.clusters else {}
+
+
+def scheduler_of(context: Context) -> Scheduler:
+    """Return the site's scheduler, where blocks go to."""
+    return scheduler(context.site.scheduler, **place(context))
 
 
 def queue_answers(context: Context) -> list[Completed]:
     """Return the answers to the questions for queues."""
-    return [context.run(*argv) for argv in scheduler(context.site.scheduler).queue_queries()]
+    return [context.run(*argv) for argv in scheduler_of(context).queue_queries()]
 
 
 def queues(context: Context) -> list[Queue]:
@@ -50,7 +61,7 @@ def queues(context: Context) -> list[Queue]:
     answers = queue_answers(context)
     return context.once(
         "queues",
-        lambda: scheduler(context.site.scheduler).parse_queues([one.stdout if one.ok else "" for one in answers]),
+        lambda: scheduler_of(context).parse_queues([one.stdout if one.ok else "" for one in answers]),
     )
 
 
@@ -93,11 +104,14 @@ def the_queue(context: Context) -> Queue | None:
     known = [one for name in names for one in queues_called(context, name)]
     if not names:
         known = [one for one in queues(context) if one.default]
-    found = max(known, key=_how_long, default=None)
+    return max((_detailed(context, one) for one in known), key=_how_long, default=None)
+
+
+def _detailed(context: Context, queue: Queue) -> Queue:
+    """Return a queue with its limits, where the list of queues does not have them."""
     asked = inquiry_of(context)
-    if found is None or asked is None or (detail := asked.detail_command(found.name)) is None:
-        return found
-    return asked.parse_detail(found, context.run(*detail))
+    detail = asked.detail_command(queue.name) if asked is not None else None
+    return asked.parse_detail(queue, context.run(*detail)) if asked is not None and detail is not None else queue
 
 
 def _how_long(queue: Queue) -> tuple[bool, float]:

@@ -17,7 +17,14 @@ from pilotage import paths
 from pilotage.check.context import Context, OutOfTimeError
 from pilotage.check.finding import Finding, Status, failed, skipped
 from pilotage.check.probe import Probe, probes
-from pilotage.errors import ExtendsError, ParslArgumentError, SiteFileError, SiteValueError, StorageError
+from pilotage.errors import (
+    ExtendsError,
+    ParslArgumentError,
+    PilotageError,
+    SiteFileError,
+    SiteValueError,
+    StorageError,
+)
 from pilotage.hosts.base import Host
 from pilotage.hosts.local import LocalHost
 from pilotage.sites.catalogue import Resolved
@@ -120,11 +127,10 @@ def check_site(
     try:
         resolved = resolve()
     except WRONG_SITES as error:
-        hint = error.hint or "correct the value"
-        wrong = failed(error.message, hint=hint, where=error.where, command=f"pilotage site validate {name}")
-        result = Result("configuration", wrong, time.monotonic() - begun)
-        listener.found(result)
-        return Report(name, "", [result], time.monotonic() - begun)
+        wrong = [Result("configuration", one, time.monotonic() - begun) for one in _wrong(name, error)]
+        for result in wrong:
+            listener.found(result)
+        return Report(name, "", wrong, time.monotonic() - begun)
     listener.waits(f"{name}: importing Parsl")
     known = probes() if asked is None else asked
     listener.waits(None)
@@ -150,6 +156,15 @@ def check_site(
         memory.get("run kept"),
         memory.get("measured", {}),
     )
+
+
+def _wrong(name: str, error: PilotageError) -> list[Finding]:
+    """Return what is wrong with a site's values, each for itself."""
+    command = f"pilotage site validate {name}"
+    problems = (error.problems if isinstance(error, SiteValueError) else ()) or (error,)
+    return [
+        failed(one.message, hint=one.hint or "correct the value", where=one.where, command=command) for one in problems
+    ]
 
 
 def _settle_run(memory: dict[Any, Any], well: bool) -> None:

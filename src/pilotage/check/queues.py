@@ -8,18 +8,20 @@ from pilotage.check.asked import (
     QUEUE_KEYS,
     inquiry_of,
     nodes,
+    place,
     queue_answers,
     queue_names,
     queue_place,
     queues,
     queues_called,
+    scheduler_of,
     the_queue,
 )
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, failed, listed, ok, warning
 from pilotage.check.probe import Cost, Probe, probe
 from pilotage.errors import did_you_mean
-from pilotage.schedulers import scheduler
+from pilotage.hosts.base import Completed
 from pilotage.schedulers.base import seconds
 from pilotage.schedulers.inquiry import words
 from pilotage.sites.models import BatchSite
@@ -27,7 +29,7 @@ from pilotage.sites.models import BatchSite
 
 def queue_command(context: Context) -> str:
     """Return what lists the queues, as a shell line."""
-    return shlex.join(scheduler(context.site.scheduler).queue_queries()[0])
+    return shlex.join(scheduler_of(context).queue_queries()[0])
 
 
 def key_of(context: Context) -> str:
@@ -57,12 +59,7 @@ class Answers(AsksScheduler):
         answers = queue_answers(context)
         bad = next((answer for answer in answers if not answer.ok), None)
         if bad is not None:
-            late = bad.exit_code == 124
-            return failed(
-                f"{bad.argv[0]} {'does not answer' if late else 'fails'}: {words(bad)}",
-                hint="is the scheduler's server up, and is this host one of its clients? Ask your administrators",
-                command=shlex.join(bad.argv),
-            )
+            return _no_answer(context, bad)
         known = queues(context)
         if not known and context.site.scheduler != "flux":
             return failed(
@@ -73,6 +70,17 @@ class Answers(AsksScheduler):
             )
         names = listed((queue.name for queue in known), "no named queues")
         return ok(f"answers; {names}", command=queue_command(context))
+
+
+def _no_answer(context: Context, bad: Completed) -> Finding:
+    """Return what there is to say of a question that has failed."""
+    hint = "is the scheduler's server up, and is this host one of its clients? Ask your administrators"
+    where = None
+    if place(context):  # then it may be another's server, or that of no cluster at all
+        hint = f"is the name of each cluster right? sacctmgr show clusters lists them. Else: {hint}"
+        where = context.key("clusters")
+    what = "does not answer" if bad.exit_code == 124 else "fails"
+    return failed(f"{bad.argv[0]} {what}: {words(bad)}", hint=hint, where=where, command=shlex.join(bad.argv))
 
 
 @probe

@@ -26,14 +26,17 @@ _JOBS = {
 NAMES: tuple[str, ...] = tuple(_HOMES)
 
 
-def scheduler(name: str) -> Scheduler:
-    """Return the scheduler ``name``, whose module is imported only now; raises UsageError where there is none."""
+def scheduler(name: str, **place: str) -> Scheduler:
+    """Return the scheduler ``name``, whose module is imported only now; raises UsageError where there is none.
+
+    ``place`` is that of `batch`: whose queues are asked for.
+    """
     if name not in _HOMES:
         near = did_you_mean(name, NAMES)
         raise UsageError(f"unknown scheduler {name!r}", hint=near or f"known: {', '.join(NAMES)}")
     module, attribute = _HOMES[name]
     found: Scheduler = getattr(importlib.import_module(module), attribute)
-    return found
+    return type(found)(**place) if place else found
 
 
 def batch(name: str, **place: str) -> Batch:

@@ -101,10 +101,13 @@ class WithoutDetails:
         return queue
 
 
-def inquiry(name: str) -> Inquiry:
-    """Return the questions to the scheduler ``name``; raises KeyError for one that cannot be asked."""
+def inquiry(name: str, **place: str) -> Inquiry:
+    """Return the questions to the scheduler ``name``; raises KeyError for one that cannot be asked.
+
+    ``place`` is that of `pilotage.schedulers.batch`.
+    """
     module, attribute = _HOMES[name]
-    found: Inquiry = getattr(importlib.import_module(module), attribute)()
+    found: Inquiry = getattr(importlib.import_module(module), attribute)(**place)
     return found
 
 

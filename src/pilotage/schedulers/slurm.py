@@ -23,10 +23,18 @@ OPTIONS = {
 
 
 class Slurm:
-    """Slurm by its commands."""
+    """Slurm by its commands.
+
+    Parameters
+    ----------
+    clusters: whose partitions are asked for, as for ``--clusters``; this host's own where not given.
+    """
 
     name = "slurm"
     commands: tuple[str, ...] = ("sbatch", "squeue", "scancel", "sinfo")
+
+    def __init__(self, clusters: str | None = None) -> None:
+        self._clusters = clusters
 
     def render(self, block: Block) -> str:
         """Return the script for sbatch.
@@ -51,7 +59,7 @@ class Slurm:
 
     def queue_queries(self) -> tuple[tuple[str, ...], ...]:
         """Return the question for partitions."""
-        return (("sinfo", "--noheader", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"),)
+        return (("sinfo", *of_clusters(self._clusters), "--noheader", "--all", "--format=%P|%a|%l|%D|%c|%m|%G"),)
 
     def parse_queues(self, outputs: Sequence[str]) -> list[Queue]:
         """Return the partitions; one with several kinds of nodes is told by the smallest of each."""
@@ -72,6 +80,11 @@ class Slurm:
         """Return the accounts that ``user`` may charge, in the order of the answer."""
         rows = [line.split("|") for line in output.splitlines()]
         return list(dict.fromkeys(row[0] for row in rows if len(row) == 2 and row[0] and row[1] == user))
+
+
+def of_clusters(clusters: str | None) -> tuple[str, ...]:
+    """Return the option by which Slurm's programs ask other clusters; a line with its name comes before each answer."""
+    return (f"--clusters={clusters}",) if clusters else ()
 
 
 def directive_value(value: object, key: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pilotage.hosts.base import Completed
 from pilotage.schedulers.base import whole_number
 from pilotage.schedulers.inquiry import Named, Nodes, WithoutDetails, words
-from pilotage.schedulers.slurm import gpus_in, walltime
+from pilotage.schedulers.slurm import gpus_in, of_clusters, walltime
 
 # Of `man sinfo`, NODE STATE CODES: those that take no jobs until somebody does something.
 OUT = frozenset(
@@ -18,9 +18,17 @@ SPEECH = re.compile(r"^\s*(?:sbatch: )?(?:error: |allocation failure: )+", re.MU
 
 
 class SlurmInquiry(WithoutDetails):
-    """Slurm by sinfo, sacctmgr, scontrol and ``sbatch --test-only``."""
+    """Slurm by sinfo, sacctmgr, scontrol and ``sbatch --test-only``.
+
+    Parameters
+    ----------
+    clusters: which clusters are asked, as for ``--clusters``; this host's own where not given.
+    """
 
     name = "slurm"
+
+    def __init__(self, clusters: str | None = None) -> None:
+        self._clusters = clusters
 
     def version_command(self) -> tuple[str, ...]:
         """Return the question for the version."""
@@ -33,7 +41,16 @@ class SlurmInquiry(WithoutDetails):
 
     def nodes_commands(self) -> tuple[tuple[str, ...], ...]:
         """Return the question for nodes, one line a kind."""
-        return (("sinfo", "--noheader", "--all", "--exact", "--format=%P|%D|%c|%m|%G|%t|%f|%N"),)
+        return (
+            (
+                "sinfo",
+                *of_clusters(self._clusters),
+                "--noheader",
+                "--all",
+                "--exact",
+                "--format=%P|%D|%c|%m|%G|%t|%f|%N",
+            ),
+        )
 
     def parse_nodes(self, outputs: Sequence[str]) -> list[Nodes]:
         """Return the nodes of each partition."""
@@ -42,11 +59,16 @@ class SlurmInquiry(WithoutDetails):
 
     def named(self, user: str) -> tuple[Named, ...]:
         """Return accounts and qos, which need accounting, and reservations."""
-        show = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}")
+        where = (f"cluster={self._clusters}",) if self._clusters else ()
+        show = ("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", *where)
         return (
             Named("account", (*show, "format=account"), _lines),
             Named("qos", (*show, "format=qos"), _listed),
-            Named("reservation", ("scontrol", "--oneliner", "show", "reservation"), _reservations),
+            Named(
+                "reservation",
+                ("scontrol", *of_clusters(self._clusters), "--oneliner", "show", "reservation"),
+                _reservations,
+            ),
         )
 
     def limits_command(self, qos: str) -> tuple[str, ...]:

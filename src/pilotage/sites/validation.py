@@ -26,7 +26,9 @@ def validated(name: str, table: Table) -> Site:
         raise first
     others = "".join(f"\n{problem.where}: {problem.message}" for problem in problems[1:])
     hints = [problem.hint for problem in problems if problem.hint]
-    raise SiteValueError(first.message + others, where=first.where, hint="; ".join(hints) or None)
+    together = SiteValueError(first.message + others, where=first.where, hint="; ".join(hints) or None)
+    together.problems = tuple(problems)
+    raise together
 
 
 def _model(name: str, table: Table) -> type[Site]:
