@@ -136,7 +136,7 @@ def test_both_kinds_at_once(command, tmp_path):
     assert (inside.returncode, inside.stdout.split()) == (7, ["node1", str(tmp_path)])
 
     assert command("down", "gridengine").stdout == "gridengine: ended\n"
-    inside = command("exec", "head", "hostname", cwd=home)
+    inside = command("exec", "head", "--", "hostname", cwd=home)
     assert (inside.returncode, inside.stdout) == (0, "head\n"), "the only one that is up"
     assert command("up", "slurm", "--nodes", "1", "--share", tmp_path).stdout == "slurm: head, node1 were up\n"
     assert command("down").stdout == "slurm: ended\n"

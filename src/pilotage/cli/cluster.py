@@ -156,6 +156,8 @@ def execute(output: Output, kind: str | None, host: str, command: tuple[str, ...
     from pilotage.clusters.kinds import the_one
 
     lab = the_one(kind)
+    if command[0] == "--" and len(command) > 1:  # as people write it before a command's own options
+        command = command[1:]
     argv = lab.host(host).command(command, str(lab.visible(Path.cwd())))
     try:
         os.execvp(argv[0], argv)  # noqa: S606  its signals, terminal and exit code are the command's
