@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotage import paths, system
-from pilotage.assembly.calls import make
+from pilotage.assembly.calls import find, make
 from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, UnsupportedError, UsageError
 from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
@@ -278,12 +279,15 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     if call.target not in (HTEX, MPI) or not isinstance(site, BlockSite):
         threads: ParslExecutor = make(call, resolved)
         return threads
+    from pilotage.providers.journaled import journaled
+
     provider_call = planned.provider
     if provider_call is None:
         raise TypeError(f"a plan with {call.name} has a provider")
-    provider = make(replace(provider_call, target=OURS.get(provider_call.target, provider_call.target)), resolved)
+    provider = make(ours(provider_call, resolved), resolved)
     if hasattr(type(provider), "settings"):
-        provider.settings = provider_settings(site)
+        provider.settings = {**_defaults(provider), **provider_settings(site)}
+    provider = journaled(provider)
     make(call, resolved, check_only=True)  # an argument that only our subclass knows is none of the site's
     engine = site.engine
     own = {
@@ -298,6 +302,22 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     }
     made: ParslExecutor = make(replace(call, target=OURS[call.target], arguments={**call.arguments, **own}), resolved)
     return made
+
+
+def ours(call: Call, resolved: Resolved) -> Call:
+    """Return the call of our subclass in the place of Parsl's class, by whichever of its names a site calls it."""
+    given = find(call, resolved)
+    for theirs, own in OURS.items():
+        module, _, name = theirs.rpartition(".")
+        if getattr(importlib.import_module(module), name) is given:
+            return replace(call, target=own)
+    return call
+
+
+def _defaults(provider: Any) -> dict[str, Any]:
+    """Return what a provider's constructor takes where nothing is given; a site of its own has a value for each."""
+    parameters = inspect.signature(type(provider)).parameters.values()
+    return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:

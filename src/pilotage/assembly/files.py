@@ -41,6 +41,7 @@ def config_from_file(path: Path) -> Config:
         )
     for executor in found.executors:
         start_by_absolute_path(executor)
+        keep_journal(executor)
     return found
 
 
@@ -63,6 +64,19 @@ def start_by_absolute_path(executor: ParslExecutor) -> None:
             executor.launch_cmd = worker_command(sys.executable)
         if executor.interchange_launch_cmd == DEFAULT_INTERCHANGE_LAUNCH_CMD:
             executor.interchange_launch_cmd = interchange_command(sys.executable)
+
+
+def keep_journal(executor: ParslExecutor) -> None:
+    """Let what an executor's provider submits be in the run's journal."""
+    from parsl.executors.status_handling import BlockProviderExecutor
+    from parsl.providers.base import ExecutionProvider
+
+    from pilotage.providers.journaled import journaled
+
+    name = "_provider" if isinstance(executor, BlockProviderExecutor) else "provider"
+    provider = getattr(executor, name, None)
+    if isinstance(provider, ExecutionProvider):
+        setattr(executor, name, journaled(provider))
 
 
 def executor_from_file(path: Path, label: str) -> ParslExecutor:

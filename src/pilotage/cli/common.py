@@ -71,7 +71,7 @@ def _sweep(output: Output) -> None:
     from pilotage.runs.sweep import sweep
 
     for found in sweep():
-        if lines := found.lines():
+        if lines := found.ended():
             output.say(f"run {found.folder.id} had died; ended what it left: {'; '.join(lines)}")
         for problem in found.problems:
             output.warn(problem)

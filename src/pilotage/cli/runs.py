@@ -137,7 +137,7 @@ def clean(output: Output, dry_run: bool) -> None:
         found = [sweep.sweep_one(one.folder) for one in found]
     expired = sweep.expire(dry_run=dry_run)
     problems = [problem for one in found for problem in one.problems]
-    count = sum(len(one.lines()) for one in found)
+    count = sum(len(one.ended()) for one in found)
     verb = "would end" if dry_run else "ended"
     words = f"{verb} {count} thing{'s' if count != 1 else ''} of {len(found)} dead run{'s' if len(found) != 1 else ''}"
     if expired:

@@ -35,10 +35,27 @@ def _whose(entry: journal.Entry) -> tuple[str, str]:
     return str(entry.what["scheduler"]), str(entry.what.get("clusters", ""))
 
 
+def over(scheduler: str, clusters: str, ids: Sequence[str]) -> list[str]:
+    """Return those of some jobs that have ended, or that the scheduler does not know; none where it does not say."""
+    commands = batch(scheduler, **({"clusters": clusters} if clusters else {}))
+    try:
+        answers = [LocalHost().run(argv, timeout=TIMEOUT) for argv in commands.status_commands(ids)]
+        listed = commands.parse_status(answers)
+    except (PilotageError, OSError, UnclearError):
+        return []
+    return [job for job in ids if job not in listed or listed[job].state.final]
+
+
 def may_turn_up(entry: journal.Entry) -> bool:
     """Return whether a job may come to be though none is there: its submission had no answer not long ago."""
     since = (entry.id or {}).get("unanswered", entry.at if entry.id is None else None)
     return since is not None and time.time() - float(since) < GHOST
+
+
+def _is_called(entry: journal.Entry, name: str) -> bool:
+    """Return whether a job of this name is the entry's; some providers add a time to the name that they are given."""
+    given = str(entry.what["name"])
+    return name == given or (bool(entry.what.get("begins")) and name.startswith(f"{given}."))
 
 
 class _Ending:
@@ -55,7 +72,7 @@ class _Ending:
         except UnclearError as error:  # those whose ids are known are cancelled all the same
             listed, unlisted = {}, f"{self._commands.name} cannot be asked from here: {error}"
         for entry in doubtful:
-            named = [job for job, name in listed.items() if name == entry.what["name"]]
+            named = [job for job, name in listed.items() if _is_called(entry, name)]
             ids[entry.key] = [*dict.fromkeys([*ids[entry.key], *named])]
         groups = together([job for found in ids.values() for job in found])
         refused = {job: words for some in groups for job, words in self._cancel(some).items()}
@@ -79,7 +96,7 @@ class _Ending:
         for pause in (0.0, SOON) if wanted else ():
             time.sleep(pause)
             listed = self._commands.parse_list(self._run(self._commands.list_command(getpass.getuser())))
-            if any(entry.what["name"] in listed.values() for entry in wanted):
+            if any(_is_called(entry, name) for entry in wanted for name in listed.values()):
                 break
         return listed
 

@@ -135,9 +135,17 @@ def _end_batch_jobs(entries: Sequence[Entry]) -> dict[str, str]:
     return jobs.end(entries)
 
 
+def end_provider_job(entry: Entry) -> str:
+    """Return what a person has to do: of these jobs no command is known here."""
+    from pilotage.providers import by_hand
+
+    return by_hand.end(entry)
+
+
 ENDERS: dict[str, Callable[[Entry], str | None]] = {
     "process": end_process,
     "temporary_file": end_temporary_file,
+    "provider_job": end_provider_job,
 }
 
 
@@ -148,5 +156,7 @@ def describe(entries: Iterable[Entry]) -> list[str]:
         known = {**entry.what, **(entry.id or {})}
         name = known.get("role") or known.get("name") or known.get("path") or ""
         number = known.get("pid") or known.get("job_id") or ("" if entry.kind == "temporary_file" else "no id yet")
-        lines.append(f"{entry.kind.replace('_', ' ')} {number} {name} on {known.get('host', '?')}".replace("  ", " "))
+        whose = known.get("scheduler") or str(known.get("provider", "")).rpartition(".")[2]
+        where = f"of {whose}" if whose else f"on {known.get('host', '?')}"
+        lines.append(f"{entry.kind.replace('_', ' ')} {number} {name} {where}".replace("  ", " "))
     return lines

@@ -22,16 +22,24 @@ TAG = "PILOTAGE_RUN"
 
 @dataclass
 class Leftovers:
-    """What a dead run has left: ``entries`` of its journal, and ``strays``, processes that carry its id."""
+    """What a dead run has left: ``entries`` of its journal, and ``strays``, processes that carry its id.
+
+    After a sweep, ``left`` are the entries that could not be ended, and ``problems`` say why.
+    """
 
     folder: RunFolder
     entries: list[Entry] = field(default_factory=list)
     strays: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    left: list[Entry] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """Return a line for people on each thing."""
         return ending.describe(self.entries) + [f"process {pid} (carries the run's id)" for pid in self.strays]
+
+    def ended(self) -> list[str]:
+        """Return a line for people on each thing that a sweep has ended."""
+        return Leftovers(self.folder, [one for one in self.entries if one not in self.left], self.strays).lines()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the shape of ``pilotage clean --json``."""
@@ -100,10 +108,10 @@ def sweep_one(folder: RunFolder) -> Leftovers:
     # What may come to be only later is looked for again by the next command, and told where it was.
     late = [entry.key for entry, _ in problems if ending.may_come(entry)]
     found.entries = [entry for entry in found.entries if entry.key not in late]
+    found.left = [entry for entry, _ in problems if entry.key not in late]
     found.problems = [f"{ending.describe([e])[0]}: {reason}" for e, reason in problems if e.key not in late]
     found.problems += [f"process {pid} does not end" for pid in stubborn]
-    lines = found.lines()
-    if lines:
+    if lines := found.ended():
         Events(folder.events).tell("swept", f"ended what a dead run had left: {'; '.join(lines)}", "warning")
     if record.values and record.values.get("state") not in FINAL:
         owner = record.values.get("owner") or {}
