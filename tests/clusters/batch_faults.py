@@ -14,9 +14,26 @@ CUT_OFF_FOR_LONG = "a node is cut off until Slurm gives it up, and comes back"
 FROZEN = "slurmctld is frozen, killed and started anew, mid-run"
 WALLTIME = "the walltime is reached with tasks running"
 DRIVER = "the driver is killed (SIGKILL)"
+DRIVER_OF_PARSLS = "the driver is killed (SIGKILL), with a Parsl config and its SlurmProvider"
 SUPERVISOR = "the supervisor is killed (SIGKILL)"
 GHOST = "sbatch has no answer in time, and the job turns up later"
+HANGING = "an sbatch that hangs, and no job turns up"
+HANGING_AND_LATE = "an sbatch that hangs, and its job turns up when there is another"
 HELD = "a block is held"
+
+HANGS = "exec sleep 600"
+SUBMITS_LATE = f'setsid sh -c "sleep 45; exec sbatch-of-slurm $*" sh "$@" >/dev/null 2>&1 </dev/null & {HANGS}'
+"""Shell lines in the place of an sbatch."""
+
+PARSLS = """
+from parsl.config import Config
+from parsl.executors import HighThroughputExecutor
+from parsl.launchers import SrunLauncher
+from parsl.providers import SlurmProvider
+
+provider = SlurmProvider(partition="debug", launcher=SrunLauncher(), walltime="00:10:00", exclusive=False)
+config = Config(executors=[HighThroughputExecutor(label="plain", address="192.0.2.1", provider=provider)])
+"""
 
 ONE_BLOCK = ("--set", "max_blocks=1")
 TWO_NODES = ("--set", "exclusive=true", "--set", "init_blocks=2")
@@ -45,9 +62,11 @@ def node_is_killed(run, cluster):
     wait_for(lambda: run.on_node("node1") and run.on_node("node2"), "tasks on both nodes")
     run.strike(cluster.host("node2").end)
     messages = [run.told(r"nothing has been heard of .* on node2")]
-    run.ends_right()
+    err = run.ends_right()
     run.patience["told"] = 5.0
-    return [*messages, run.told("NODE_FAIL")]
+    messages.append(run.told("NODE_FAIL"))
+    assert "NODE_FAIL (NodeDown)" in err, "on the terminal of the run"
+    return messages
 
 
 def _cut_off(run, cluster, seconds, then=lambda: None):
@@ -75,6 +94,8 @@ def node_is_given_up(run, cluster):
         messages.append(run.told(r"nothing has been heard of .* on node2"))
         run.patience["told"] = 60.0  # that is Slurm's time
         messages.append(run.told("NODE_FAIL"))
+        shown = run.again("show", run.path.name).stdout
+        assert "NODE_FAIL (NodeDown)" in shown, "to whoever looks from elsewhere"
 
     _cut_off(run, cluster, 0, given_up)
     run.ends_right()
@@ -91,7 +112,7 @@ def controller_is_frozen(run, controller):
     controller.restart()
     run.ends_right()
     jobs = run.jobs("--states=all")
-    assert len(jobs) == 1, f"the block is known again, and none was asked for in its place: {jobs}"
+    assert len(jobs) == 1, f"the block is known again, and none was asked for in its place: {jobs}; {run.heard()}"
     return message
 
 
@@ -149,6 +170,27 @@ def submission_is_late(run, controller, seconds=0.0):
     run.ends_right()
     assert len(run.jobs("--states=all")) == 1, "one job, and no other"
     return messages
+
+
+def submission_is_lost(run):
+    """The first sbatch of the run `HANGS`."""
+    run.strike(run.loads)  # sbatch is given ten seconds from now on
+    run.told("its submission had no answer")
+    run.patience["told"] *= 4
+    message = run.told("is submitted once more")
+    run.ends_right()
+    assert len(run.jobs("--states=all")) == 1, "one job, and no other"
+    return message
+
+
+def submission_is_later_than_the_next(run):
+    """The first sbatch of the run `SUBMITS_LATE`."""
+    run.strike(run.loads)
+    run.patience["told"] *= 6
+    message = run.told("is submitted once more")
+    run.ends_right()
+    assert len(run.jobs("--states=all")) == 2, "the job that turned up is of this run"
+    return [message, run.told("has turned up")]
 
 
 def block_is_held(run):

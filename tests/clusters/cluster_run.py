@@ -70,10 +70,21 @@ class ClusterRun:
     children: whether each task starts one that does all it can to stay.
     without: the protection that is switched off, see ``within``.
     env: more of the environment.
+    config: a Parsl config's text, in the place of the site.
     """
 
     def __init__(
-        self, cluster, pilotage, folder, *arguments, count=24, seconds=0.5, children=False, without="", env=None
+        self,
+        cluster,
+        pilotage,
+        folder,
+        *arguments,
+        count=24,
+        seconds=0.5,
+        children=False,
+        without="",
+        env=None,
+        config="",
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -90,7 +101,17 @@ class ClusterRun:
         if without:
             more |= {"PYTHONPATH": str(WITHIN), "CLUSTERS_WITHOUT": without}
         self.env = pilotage.env(**more)
-        argv = [PROGRAM, "run", *SITE, *arguments, "script.py", "--", folder, count]
+        (folder / "config.py").write_text(config)
+        argv = [
+            PROGRAM,
+            "run",
+            *(("--site", "./config.py") if config else SITE),
+            *arguments,
+            "script.py",
+            "--",
+            folder,
+            count,
+        ]
         self.process = subprocess.Popen(
             self.command(*argv),
             stdin=subprocess.DEVNULL,
@@ -133,9 +154,12 @@ class ClusterRun:
         return [number for number, host in self.began() if host == node]
 
     def jobs(self, *options):
-        """Return the ids of its jobs, by their names; those of a provider that is not ours have no run's id."""
-        lines = self.on_head("squeue", "--noheader", "--format=%i %j", *options).splitlines()
-        return [line.split()[0] for line in lines if self.path.name in line or "pilotage-" not in line]
+        """Return the ids of its jobs, by the run's id in their names, or in their scripts' for a provider not ours.
+
+        With ``--states=all`` those of other tests, which ended minutes ago, are listed too.
+        """
+        lines = self.on_head("squeue", "--noheader", "--format=%i %j %o", *options).splitlines()
+        return [line.split()[0] for line in lines if self.path.name in line]
 
     def events(self):
         try:
@@ -207,9 +231,11 @@ class ClusterRun:
         return self.process.returncode, out, err
 
     def ends_right(self):
+        """Hold that it ends with the right result and leaves nothing; return what it has said."""
         code, out, err = self.end()
         assert (code, out.split()) == (0, [str(sum(range(self.count)))]), err
         self.left_nothing()
+        return err
 
     def left_nothing(self):
         wait_for(lambda: not self.jobs(), lambda: f"no job left; there is {self.jobs()}", self.patience["left"])

@@ -4,12 +4,14 @@
 its cluster has left anything on the machine.
 """
 
+import contextlib
 import os
 import shutil
 import time
 import uuid
 from pathlib import Path
 
+import psutil
 import pytest
 
 from clusters.batch_table import Table
@@ -171,13 +173,37 @@ def start_accounted(slurm_accounting, pilotage, tmp_path):
 def control(start, pilotage):
     """Starts a run with a protection switched off: what it leaves is ended, and no failure."""
     yield start
-    for process in pilotage.left_behind():
-        process.kill()
+    _kill_what_is_left(pilotage)
 
 
 @pytest.fixture
 def control_accounted(start_accounted, pilotage):
     """As `control`, on a cluster with accounting."""
     yield start_accounted
+    _kill_what_is_left(pilotage)
+
+
+def _kill_what_is_left(pilotage):
     for process in pilotage.left_behind():
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ends by itself at this very moment
+            process.kill()
+
+
+@pytest.fixture
+def fake_sbatch(tmp_path, slurm):
+    """Put something in the place of the first sbatch; returns the environment in which that is so."""
+    folder = tmp_path / "programs"
+
+    def make(first):
+        folder.mkdir()
+        real = slurm.host("head").run(["sh", "-c", "command -v sbatch"]).strip()
+        (folder / "sbatch").write_text(
+            f"#!/bin/sh\nif mkdir {folder}/first 2>/dev/null; then\n"
+            f'  PATH={folder}/of-slurm:$PATH; {first}\nfi\nexec {real} "$@"\n'
+        )
+        (folder / "of-slurm").mkdir()
+        (folder / "of-slurm" / "sbatch-of-slurm").symlink_to(real)
+        (folder / "sbatch").chmod(0o755)
+        return {"PATH": f"{folder}:{slurm.host('head').run(['sh', '-c', 'echo $PATH']).strip()}"}
+
+    return make

@@ -82,6 +82,14 @@ def test_without_the_watch_over_blocks_nobody_tells_of_an_account(control_accoun
     table.control("an account that Slurm does not have", "the watch over blocks", UNTOLD)
 
 
+def test_without_the_history_nobody_tells_who_has_cancelled_a_block(control_accounted, table):
+    run = hasty(control_accounted(without="history"))
+    with pytest.raises(AssertionError, match=r"by others, root: ' is told; .*was cancelled by others: CANCELLED"):
+        faults.block_is_cancelled(run, "was cancelled by others, root: ")
+    words = "that others have cancelled it is told, and not who"
+    table.control(f"{faults.CANCELLED}, with accounting", "asking sacct", words)
+
+
 @pytest.mark.parametrize("what", faults.NEVER)
 def test_without_the_ledger_what_can_never_run_waits_for_ever(control, table, what):
     setting, reason = faults.NEVER[what]
@@ -108,6 +116,13 @@ def test_without_the_journal_the_job_of_a_killed_driver_stays(control, table):
     table.control(faults.DRIVER, "the journal", "its job stays in the queue")
 
 
+def test_without_the_journal_the_job_of_parsls_own_provider_stays(control, table):
+    run = hasty(control(count=200, config=faults.PARSLS, without="journal"))
+    with pytest.raises(AssertionError, match="no job left; there is"):
+        faults.driver_is_killed(run)
+    table.control(faults.DRIVER_OF_PARSLS, "the journal", "its job stays in the queue")
+
+
 def test_without_the_sweep_the_job_of_a_killed_supervisor_stays(control, table):
     run = hasty(control("--detach", count=200))
     with pytest.raises(AssertionError, match="no job left; there is"):
@@ -126,6 +141,27 @@ def test_without_the_ledger_a_late_submission_is_a_ghost(control, table, slurm):
     wait_for(run.jobs, "a ghost")
     assert run.record()["state"] == "failed"
     table.control(faults.GHOST, "the ledger", "the run fails, and the job is there all the same")
+
+
+@pytest.mark.slow
+def test_without_a_second_submission_a_block_waits_for_a_job_that_never_comes(control, table, fake_sbatch):
+    run = hasty(control(*faults.ONE_BLOCK, env=fake_sbatch(faults.HANGS), without="again"), told=15.0)
+    with pytest.raises(AssertionError, match="'is submitted once more' is told"):
+        faults.submission_is_lost(run)
+    assert run.began() == []
+    assert run.jobs("--states=all") == []
+    table.control(faults.HANGING, "submitting it once more", "the run waits for a job that never comes")
+
+
+@pytest.mark.slow
+def test_without_looking_on_a_job_that_is_later_than_the_next_stays(control, table, fake_sbatch):
+    late = fake_sbatch(faults.SUBMITS_LATE)
+    run = hasty(control(*faults.ONE_BLOCK, env=late, count=60, seconds=2, without="twice"), told=15.0)
+    with pytest.raises(AssertionError, match="no job left; there is"):
+        faults.submission_is_later_than_the_next(run)
+    assert len(run.jobs("--states=all")) == 2
+    words = "both run, and one stays when the run is over"
+    table.control(faults.HANGING_AND_LATE, "looking on for the first job's name", words)
 
 
 def test_with_parsls_word_for_held_blocks_are_asked_for_without_end(control, table):

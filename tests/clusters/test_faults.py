@@ -94,6 +94,12 @@ def test_a_driver_that_is_killed(start, table):
         row.outcome = "its job is cancelled at once; `pilotage resume` goes on"
 
 
+def test_a_driver_that_is_killed_with_parsls_own_provider(start, table):
+    with table.trial(faults.DRIVER_OF_PARSLS) as row:
+        row.told.append(faults.driver_is_killed(start(count=200, config=faults.PARSLS)))
+        row.outcome = "its job is cancelled at once"
+
+
 @pytest.mark.slow
 def test_a_supervisor_that_is_killed(start, table):
     with table.trial(faults.SUPERVISOR) as row:
@@ -114,44 +120,15 @@ def test_a_submission_that_is_late(start, table, slurm):
 
 @pytest.mark.slow
 def test_a_submission_that_is_lost(start, table, fake_sbatch):
-    with table.trial("an sbatch that hangs, and no job turns up") as row:
-        run = start(*faults.ONE_BLOCK, env=fake_sbatch("exec sleep 600"))
-        run.strike(run.loads)  # sbatch is given ten seconds from now on
-        run.told("its submission had no answer")
-        run.patience["told"] = 60
-        row.told.append(f"“{run.told('is submitted once more')[0]}”")
-        run.ends_right()
-        assert len(run.jobs("--states=all")) == 1
+    with table.trial(faults.HANGING) as row:
+        row.hears(faults.submission_is_lost(start(*faults.ONE_BLOCK, env=fake_sbatch(faults.HANGS))))
         row.outcome = "the block is submitted once more, under the same name"
 
 
 @pytest.mark.slow
 def test_a_submission_that_is_later_than_the_next(start, table, fake_sbatch):
-    with table.trial("an sbatch that hangs, and its job turns up when there is another") as row:
-        late = 'setsid sh -c "sleep 45; exec sbatch-of-slurm $*" sh "$@" >/dev/null 2>&1 </dev/null & exec sleep 600'
-        run = start(*faults.ONE_BLOCK, env=fake_sbatch(late), count=60, seconds=2)
-        run.patience["told"] = 90
-        row.told.append(f"“{run.told('has turned up')[0]}”")
-        run.ends_right()
-        assert len(run.jobs("--states=all")) == 2
+    with table.trial(faults.HANGING_AND_LATE) as row:
+        run = start(*faults.ONE_BLOCK, env=fake_sbatch(faults.SUBMITS_LATE), count=60, seconds=2)
+        for message in faults.submission_is_later_than_the_next(run):
+            row.hears(message)
         row.outcome = "the second is cancelled"
-
-
-@pytest.fixture
-def fake_sbatch(tmp_path, slurm):
-    """Put something in the place of the first sbatch; returns the environment in which that is so."""
-    folder = tmp_path / "programs"
-
-    def make(first):
-        folder.mkdir()
-        real = slurm.host("head").run(["sh", "-c", "command -v sbatch"]).strip()
-        (folder / "sbatch").write_text(
-            f"#!/bin/sh\nif mkdir {folder}/first 2>/dev/null; then\n"
-            f'  PATH={folder}/of-slurm:$PATH; {first}\nfi\nexec {real} "$@"\n'
-        )
-        (folder / "of-slurm").mkdir()
-        (folder / "of-slurm" / "sbatch-of-slurm").symlink_to(real)
-        (folder / "sbatch").chmod(0o755)
-        return {"PATH": f"{folder}:{slurm.host('head').run(['sh', '-c', 'echo $PATH']).strip()}"}
-
-    return make

@@ -44,3 +44,18 @@ if WITHOUT == "watch" and DRIVER:  # nobody looks at what Parsl has found of its
     from pilotage.engine.watching import BlockWatch
 
     BlockWatch.look = BlockWatch.failed = lambda *_, **__: None
+
+if WITHOUT == "history" and DRIVER:  # what Slurm has ended is not looked up in its accounting
+    from pilotage.providers.ledger import Ledger
+
+    Ledger._history = lambda *_: ({}, 0.0)
+
+if WITHOUT == "again" and DRIVER:  # what had no answer is not submitted once more
+    from pilotage.providers import unanswered
+
+    unanswered.ABSENT = float("inf")
+
+if WITHOUT == "twice" and DRIVER:  # once the second submission has its job, the first is forgotten
+    from pilotage.providers.unanswered import Unanswered
+
+    Unanswered.taken = lambda self, name, _: self._cases.pop(name)
