@@ -111,7 +111,7 @@ SLURM = [
         ("scheduler_options=#SBATCH --reservation=tutorial",),
     ),
     Mistake("a directive that sbatch does not know", "trial", "nonsense", ("scheduler_options=#SBATCH --nonsense",)),
-    Mistake("a cluster that is not there", "trial", "sbatch would refuse", ("clusters=other",)),
+    Mistake("a cluster, where there is no accounting", "scheduler", "'other' can't be reached", ("clusters=other",)),
     Mistake("two workers on one core", "workers", "2 workers will start", toml=SHARING, status="warning"),
     Mistake("an address that means the node itself", "address", "127.0.0.1 is loopback", ("address=127.0.0.1",)),
     Mistake("an address of another machine", "address", "192.0.2.77 is no address", ("address=192.0.2.77",)),
@@ -324,6 +324,13 @@ ACCOUNTING = [
         "00:30:00 is more than the qos short allows: 00:10:00",
         ("account=physics", "qos=short"),
     ),
+    Mistake("a cluster that is not there", "scheduler", "No cluster 'other' known", ("clusters=other",)),
+    Mistake(
+        "a partition that the cluster does not have",
+        "queue",
+        "no partition 'debgu'",
+        ("clusters=slurm-lab", "partition=debgu"),
+    ),
 ]
 
 
@@ -338,6 +345,17 @@ def test_names_that_are_there(slurm_accounting, on_accounting_head, tmp_path):
     assert done.returncode == 0, done.stdout
     told = {one["probe"]: one for one in json.loads(done.stdout)["sites"][0]["findings"]}
     assert [told[name]["status"] for name in ("account", "qos", "qos-limits", "trial")] == ["ok"] * 4
+
+
+def test_a_cluster_by_its_name(slurm_accounting, on_accounting_head, tmp_path):
+    sets = ["--set", "clusters=slurm-lab", "--set", "account=physics"]
+    done = on_accounting_head(PROGRAM, "check", "slurm-lab", "--json", *sets, folder=tmp_path)
+    assert done.returncode == 0, done.stdout
+    told = {one["probe"]: one for one in json.loads(done.stdout)["sites"][0]["findings"]}
+    assert "--clusters=slurm-lab" in told["queue"]["command"]
+    assert told["queue"]["message"] == "debug: 2 of 2 nodes take jobs"
+    names = ("scheduler", "queue", "walltime", "nodes", "cores", "account", "route", "trial")
+    assert {name: told[name]["status"] for name in names} == dict.fromkeys(names, "ok")
 
 
 GRID = 'extends = "gridengine-lab"\nscheduler_options = "#$ -pe smp 2"\n'
