@@ -13,7 +13,6 @@ from parsl.providers.errors import SubmitException
 from pilotage import journal
 from pilotage.hosts.base import Completed
 from pilotage.providers import jobs, journaled, scripts
-from pilotage.providers.journaled import JournaledProvider
 from pilotage.providers.local import LocalProvider as OurLocalProvider
 from pilotage.runs import ending
 from pilotage.worker import processes
@@ -106,30 +105,25 @@ def test_what_was_refused_is_over_and_what_had_no_answer_is_not(written):
     ]
 
 
-def test_it_passes_for_the_other(written):
+def test_it_stays_what_it_was(written):
     fake = Fake("1")
     provider = journaled.journaled(fake)
-    assert type(provider) is JournaledProvider
-    assert isinstance(provider, Fake)
-    assert isinstance(provider, ExecutionProvider)
-    provider.script_dir = "/scripts"
-    assert fake.script_dir == "/scripts"
-    assert (provider.label, provider.status_polling_interval, provider.nodes_per_block) == ("fake", 7, 3)
-    assert repr(provider) == repr(fake)
-    with pytest.raises(AttributeError, match="walltime"):
-        _ = provider.walltime
-    executor = HighThroughputExecutor(provider=provider, address="127.0.0.1")
-    assert executor.provider is provider
-    assert executor.status_polling_interval == 7
+    assert provider is fake
+    assert type(provider) is Fake
+    provider.submit("run", 1, "block-0")
+    journaled.journaled(journaled.journaled(fake))
+    fake.answers = ["2"]
+    fake.submit("run", 1, "block-1")
+    assert [entry.id["job_id"] for entry in written.open_entries()] == ["1", "2"], "each once"
+    assert HighThroughputExecutor(provider=fake, address="127.0.0.1").provider is fake
 
 
 def test_those_that_keep_the_journal_themselves_stay_as_they_are(written):
     ours = OurLocalProvider()
     slurm = scripts.SlurmProvider(partition="debug", launcher=SimpleLauncher())
-    assert journaled.journaled(ours) is ours
-    assert journaled.journaled(slurm) is slurm
-    once = journaled.journaled(Fake())
-    assert journaled.journaled(once) is once
+    for provider in (ours, slurm):
+        assert journaled.journaled(provider) is provider
+        assert "submit" not in vars(provider)
 
 
 def test_without_a_run_nothing_is_written(monkeypatch):

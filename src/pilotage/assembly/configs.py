@@ -287,7 +287,7 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     provider = make(ours(provider_call, resolved), resolved)
     if hasattr(type(provider), "settings"):
         provider.settings = {**_defaults(provider), **provider_settings(site)}
-    provider = journaled(provider)
+    journaled(provider)
     make(call, resolved, check_only=True)  # an argument that only our subclass knows is none of the site's
     engine = site.engine
     own = {

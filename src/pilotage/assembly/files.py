@@ -68,15 +68,13 @@ def start_by_absolute_path(executor: ParslExecutor) -> None:
 
 def keep_journal(executor: ParslExecutor) -> None:
     """Let what an executor's provider submits be in the run's journal."""
-    from parsl.executors.status_handling import BlockProviderExecutor
     from parsl.providers.base import ExecutionProvider
 
     from pilotage.providers.journaled import journaled
 
-    name = "_provider" if isinstance(executor, BlockProviderExecutor) else "provider"
-    provider = getattr(executor, name, None)
+    provider = getattr(executor, "provider", None)
     if isinstance(provider, ExecutionProvider):
-        setattr(executor, name, journaled(provider))
+        journaled(provider)
 
 
 def executor_from_file(path: Path, label: str) -> ParslExecutor:
