@@ -357,7 +357,34 @@ def test_what_waits_is_listed_and_can_be_forgotten(pilotage):
     assert pilotage("perf", "sync", "--forget", "20261120-101010-kkkk-1").stdout == "nothing waits\n"
 
 
-@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "localhost:5000"])
+def test_a_relative_file_is_the_same_from_every_folder(project):
+    assert tracking.address("sqlite:///mine.db") == f"sqlite:///{project}/mine.db"
+    assert tracking.address("sqlite:////tmp/mine.db") == "sqlite:////tmp/mine.db"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.write_text("no database " * 10), "file is not a database"),
+        (lambda path: path.mkdir(), "a folder stands where the database is to be"),
+        (lambda path: path.parent.rmdir(), "there is no such folder"),
+    ],
+)
+def test_a_store_that_cannot_be_one_is_told_in_words_and_left_as_it_is(project, make, words):
+    path = project / "store" / "mlflow.db"
+    path.parent.mkdir()
+    make(path)
+    before = [(one, one.is_file() and one.read_bytes()) for one in project.rglob("*")]
+    sent, said = track(record("qqqq-1"), uri=f"sqlite:///{path}")
+    assert sent.waiting
+    assert words in said[-2]
+    assert "Background" not in "".join(said)
+    assert [(one, one.is_file() and one.read_bytes()) for one in project.rglob("*")] == before
+
+
+@pytest.mark.parametrize(
+    "uri", ["./mlruns", "file:///tmp/mlruns", "localhost:5000", "http://", "http://[::1", "sqlite:x"]
+)
 def test_what_is_no_address_is_refused_with_what_is_one(uri):
     with pytest.raises(UsageError, match="no address"):
         tracking.address(uri)

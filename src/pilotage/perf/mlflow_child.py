@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -38,6 +39,7 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """In place of MLflow's own 120 s and seven retries; the user's values stand."""
+EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): (?P<words>.+)")
 STALE = 86400.0
 """Seconds after which a folder for temporary files is nobody's any more."""
 LOOK = 0.2
@@ -92,7 +94,7 @@ def ask(module: str, request: Mapping[str, Any], seconds: int) -> Iterator[dict[
     if child.returncode == -signal.SIGALRM:
         raise TrackingError(f"no answer within {seconds} s", where=shown(uri))
     if child.returncode:
-        raise TrackingError(said[-1] if said else f"exit code {child.returncode}", where=shown(uri))
+        raise TrackingError(_reason(said) or f"exit code {child.returncode}", where=shown(uri))
 
 
 @contextlib.contextmanager
@@ -104,6 +106,14 @@ def _temporary() -> Iterator[str]:
             shutil.rmtree(left, ignore_errors=True)
     with storage(place), tempfile.TemporaryDirectory(prefix="mlflow-", dir=place, ignore_cleanup_errors=True) as folder:
         yield folder
+
+
+def _reason(said: Sequence[str]) -> str:
+    """Return what the last exception in a child's words says: SQLAlchemy's is followed by where to read about it."""
+    for line in reversed(said):
+        if found := EXCEPTION.match(line):
+            return found["words"]
+    return said[-1] if said else ""
 
 
 def _answers(child: subprocess.Popen[str], request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

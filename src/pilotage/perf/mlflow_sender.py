@@ -80,6 +80,7 @@ def _words(error: Exception) -> str:
         ("NewConnectionError", "nothing listens there"),
         ("ConnectTimeout", "no connection in time"),
         ("Read timed out", "no answer in time"),
+        ("Failed to resolve", "there is no such host"),
         ("too many 500", "the server fails (500)"),
     ):
         if mark in text:

@@ -52,19 +52,31 @@ def address(given: str | None = None) -> str | None:
 
     Raises UsageError for one that is none of MLflow's.
     """
-    if given and "@" in urlsplit(given).netloc:
+    if given and "@" in _host(given):
         raise UsageError(
             "an address with a password would be seen by others",
             where="--tracking-uri",
             hint="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         )
     uri = given or os.environ.get("MLFLOW_TRACKING_URI") or None
-    if uri is None or ("://" in uri and not uri.startswith("file:")) or uri.startswith("databricks"):
+    if uri is None or uri.startswith("databricks"):
+        return uri
+    if uri.startswith("sqlite:///"):  # a file of the current folder is that file from wherever it is sent
+        return f"sqlite:///{Path(uri.removeprefix('sqlite:///')).absolute()}"
+    if "://" in uri and not uri.startswith(("file:", "sqlite:")) and _host(uri):
         return uri
     raise UsageError(
         f"{uri!r} is no address of an MLflow store",
         hint="http://HOST:PORT, or sqlite:////ABSOLUTE/FILE; folders of files are for `pilotage perf import`",
     )
+
+
+def _host(uri: str) -> str:
+    """Return the host that an address names, with all that stands before and behind it; nothing where it names none."""
+    try:
+        return urlsplit(uri).netloc
+    except ValueError:  # brackets
+        return ""
 
 
 def store(uri: str | None) -> str:
@@ -163,6 +175,7 @@ def _send_to(place: str, orders: Sequence[waiting.Order], result: Sent, say: Say
     }
     failed = ""
     try:
+        _check_file(place)
         for answer in mlflow_child.ask("mlflow_sender", request, START + EACH * len(by_folder)):
             order, outcome = by_folder[answer["folder"]], answer["outcome"]
             if outcome == "failed":
@@ -177,6 +190,17 @@ def _send_to(place: str, orders: Sequence[waiting.Order], result: Sent, say: Say
         failed = error.message
         result.problems.append(str(error))
     _note(place, failed)
+
+
+def _check_file(place: str) -> None:
+    """Raise TrackingError where a SQLite file cannot be there: MLflow would try for a minute."""
+    if not place.startswith("sqlite:///"):
+        return
+    path = Path(place.removeprefix("sqlite:///"))
+    if path.is_dir():
+        raise mlflow_child.TrackingError("a folder stands where the database is to be", where=str(path))
+    if not path.parent.is_dir():
+        raise mlflow_child.TrackingError("there is no such folder", where=str(path.parent))
 
 
 def _note(place: str, failed: str) -> None:
