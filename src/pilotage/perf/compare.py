@@ -147,7 +147,7 @@ def group(name: str, record: Record, metric: Metric) -> Group | None:
         record=record.id,
         metric=metric.name,
         values=values,
-        typical=_interval(typical(values, resamples=SHOWN)),
+        typical=interval_of(typical(values, resamples=SHOWN)),
         outliers=outliers(values),
         warm_up=warm_up(values),
         failed=sum(session.status == "failed" for session in record.sessions),
@@ -197,7 +197,7 @@ def judge(
     smallest = resolution(wide, sure)
     return Verdict(
         outcome=outcome,
-        ratio=_interval(found),
+        ratio=interval_of(found),
         effect=effect,
         effect_words=next(words for limit, words in EFFECTS if abs(effect) < limit),
         resolution=smallest if math.isfinite(smallest) and count >= LEAST else None,
@@ -277,7 +277,8 @@ def _pairs(
     )
 
 
-def _interval(found: Estimate) -> Interval:
+def interval_of(found: Estimate) -> Interval:
+    """Return an estimate in the shape in which it is told."""
     return Interval(value=found.value, low=found.low, high=found.high, count=found.count)
 
 

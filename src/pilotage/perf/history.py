@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pilotage.perf.compare import Interval, Verdict, judge
+from pilotage.perf.compare import Interval, Verdict, interval_of, judge
 from pilotage.perf.record import METRICS, Metric, Model, Record
 from pilotage.perf.text import number
 from pilotage.statistics import typical
@@ -69,7 +69,6 @@ def past(records: Sequence[Record], metric: Metric) -> list[Step]:
 
 def _step(record: Record, before: Record | None, metric: Metric) -> Step:
     values = [value for value in record.values(metric.name) if value > 0]
-    found = typical(values)
     verdict = None
     change: Literal["first", "better", "worse", "same", "cannot tell"] = "first"
     if before is not None:
@@ -88,7 +87,7 @@ def _step(record: Record, before: Record | None, metric: Metric) -> Step:
         metric=metric.name,
         unit=metric.unit,
         values=values,
-        typical=Interval(value=found.value, low=found.low, high=found.high, count=found.count),
+        typical=interval_of(typical(values)),
         since=before.id if before is not None else None,
         verdict=verdict,
         change=change,

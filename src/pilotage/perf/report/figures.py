@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotage.perf.record import METRICS
 from pilotage.perf.report import panels
-from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Material, Series, curve, middle
+from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Material, Series, curve
 from pilotage.perf.text import number
+from pilotage.statistics import median
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -117,7 +118,7 @@ def _rate(one: Series) -> str:
 
 
 def _workers_text(one: Family) -> str:
-    return ", ".join(f"{number(middle(rates))} with {workers}" for workers, rates in one.by_workers().items())
+    return ", ".join(f"{number(median(rates))} with {workers}" for workers, rates in one.by_workers().items())
 
 
 def _latency_text(one: Series) -> str:
@@ -129,7 +130,7 @@ def _latency_text(one: Series) -> str:
 
 def _startup_text(one: Series) -> str:
     parts = [
-        (name, middle([start[key] for start in one.startups])) for name, key in zip(PART_NAMES, PARTS, strict=True)
+        (name, median([start[key] for start in one.startups])) for name, key in zip(PART_NAMES, PARTS, strict=True)
     ]
     return ", ".join(f"{name} {number(seconds)} s" for name, seconds in parts if seconds)
 

@@ -17,8 +17,9 @@ from pilotage.perf.history import Step
 from pilotage.perf.record import METRICS, Metric, moment
 from pilotage.perf.report import palette
 from pilotage.perf.report.palette import ink
-from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Series, curve, middle
+from pilotage.perf.report.series import PART_NAMES, PARTS, Family, Series, curve
 from pilotage.perf.text import number
+from pilotage.statistics import median
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,7 +219,7 @@ def workers(canvas: Canvas, families: Sequence[Family], width: float) -> None:
     for family in families:
         found = family.by_workers()
         style = _line(family.number)
-        medians = [(float(workers), middle(rates)) for workers, rates in found.items()]
+        medians = [(float(workers), median(rates)) for workers, rates in found.items()]
         axes.plot(*zip(*medians, strict=True), **{**style, "marker": ""})
         points = [(float(workers), rate) for workers, rates in found.items() for rate in rates]
         values += [rate for _, rate in points]
@@ -272,7 +273,7 @@ def startup(canvas: Canvas, series: Sequence[Series], width: float) -> None:
         _row_name(axes, one.name, row, width)
         left = 0.0
         for part, key in enumerate(PARTS):
-            seconds = middle([start[key] for start in one.startups])
+            seconds = median([start[key] for start in one.startups])
             axes.barh(row - 0.05, seconds, 0.36, left=left, **_part(part))
             left += seconds
         totals = [start["total_s"] for start in one.startups]

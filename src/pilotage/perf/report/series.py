@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pilotage.perf.history import Step, past
 from pilotage.perf.record import METRICS, Iteration, Record, Session
-from pilotage.statistics import Estimate, median, typical
+from pilotage.statistics import Estimate, typical
 
 PARTS = ("driver_s", "queue_s", "launch_s", "connect_s", "first_task_s")
 PART_NAMES = ("driver", "queue", "launch", "connect", "first task")
@@ -203,8 +203,3 @@ def curve(samples: Sequence[float]) -> tuple[list[float], list[float]]:
     count = len(ordered)
     places = range(count) if count <= len(CURVE) else sorted({max(0, math.ceil(p * count) - 1) for p in CURVE})
     return [ordered[place] for place in places], [(place + 1) / count for place in places]
-
-
-def middle(values: Sequence[float]) -> float:
-    """Return the median."""
-    return median(values)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from pilotage.perf.record import METRICS
-from pilotage.perf.report.series import PART_NAMES, PARTS, Entry, Material, Series, middle
+from pilotage.perf.report.series import PART_NAMES, PARTS, Entry, Material, Series
 from pilotage.perf.text import number
+from pilotage.statistics import median, quantile
 
 
 class Table(NamedTuple):
@@ -66,7 +67,7 @@ def _count(number_: int, word: str) -> str:
 
 def _typical(one: Series, metric: str, factor: float, unit: str) -> str:
     values = [value for session in one.sessions if (value := METRICS[metric].of(session)) is not None]
-    return f"{number(middle(values) * factor)} {unit}" if values else ""
+    return f"{number(median(values) * factor)} {unit}" if values else ""
 
 
 def startup(material: Material) -> Table:
@@ -74,7 +75,7 @@ def startup(material: Material) -> Table:
     rows = []
     for one in material.series:
         if one.startups:
-            parts = [number(middle([start[key] for start in one.startups])) for key in (*PARTS, "total_s")]
+            parts = [number(median([start[key] for start in one.startups])) for key in (*PARTS, "total_s")]
             rows.append([one.name, *parts, str(len(one.startups))])
     return Table(["configuration", *(f">{name}, s" for name in (*PART_NAMES, "all")), ">starts"], rows)
 
@@ -82,7 +83,7 @@ def startup(material: Material) -> Table:
 def workers(material: Material) -> Table:
     """Return the throughput by the workers that ran."""
     rows = [
-        [family.name, str(count), number(middle(rates)), str(len(rates))]
+        [family.name, str(count), number(median(rates)), str(len(rates))]
         for family in material.families
         for count, rates in family.by_workers().items()
     ]
@@ -97,14 +98,12 @@ def history(material: Material) -> Table:
             found = step.verdict.ratio if step.verdict is not None and step.change == "worse" else None
             between = f"{found.low:.2f} to {found.high:.2f}" if found else ""
             word = f"SLOWER: {found.value:.2f} times the one before ({between})" if found else ""
-            rows.append([one.name, step.created[:16], number(middle(step.values)), str(len(step.values)), word])
+            rows.append([one.name, step.created[:16], number(median(step.values)), str(len(step.values)), word])
     return Table(["configuration", "time", ">tasks/s, median", ">sessions", "against the one before"], rows)
 
 
 def latency(material: Material) -> Table:
     """Return quantiles of the time of one call."""
-    from pilotage.statistics import quantile
-
     places = (0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
     rows = [
         [one.name, *(number(quantile(one.latencies, p) * 1e3) for p in places), str(len(one.latencies))]
