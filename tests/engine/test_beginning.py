@@ -122,7 +122,7 @@ class Slow(LocalProvider):
 """
 
 
-@pytest.mark.parametrize("pause", [0, 0.7])
+@pytest.mark.parametrize("pause", [pytest.param(0, marks=pytest.mark.slow), 0.7])
 def test_an_end_while_they_are_being_started(run, pause):
     """Those that have been asked for are ended, and no more are asked for."""
     out = run(

@@ -63,6 +63,19 @@ def held(base):
     return text
 
 
+def test_a_manager_that_waits_for_its_interchange_has_not_failed(begin, base):
+    """Parsl calls it an error when the answer takes more than 30 milliseconds, and goes on waiting."""
+    folder, _ = begin("manager")
+    LOGGER.error("Failed to connect to interchange (tcp://127.0.0.1:54071")
+    assert "Failed to connect" in held(base)
+    [path] = (path for path in base.glob("*/*/*") if path.is_file())
+    assert ring.read(str(path)).errors == 0
+    assert list(folder.iterdir()) == []
+    LOGGER.error("Something else")
+    assert ring.read(str(path)).errors == 1
+    assert "Something else" in (folder / "manager.log").read_text()
+
+
 def test_all_is_in_the_ring_and_nothing_on_the_disk_until_a_warning(begin, base):
     folder, end = begin()
     LOGGER.debug("a detail: %s", 7)

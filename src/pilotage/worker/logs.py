@@ -29,6 +29,9 @@ WORKER_SIZE = 64 << 10
 """Bytes of a ring; a node has many workers, and the rings are in its memory."""
 WARNINGS_MOST = 16 << 20
 """Bytes of warnings that a process writes into its log: of a million failures the first ones tell it all."""
+NO_ANSWER_YET = "Failed to connect to interchange ("
+"""An error of Parsl's manager that is none: it waits for the answer after it as before, having counted its heartbeat
+period, in seconds, as milliseconds. A slow network or a busy machine takes longer than 30 of them."""
 FIRST_DESCRIPTOR = 10
 """Those below may be counted on by programs that a script starts."""
 
@@ -160,11 +163,12 @@ class RingHandler(logging.Handler):
         """Keep a record; what goes wrong with that is nobody's business."""
         try:
             line = self._line(record)
+            counts = record.levelno >= logging.WARNING and not str(record.msg).startswith(NO_ANSWER_YET)
             if self._ring is not None:
                 self._ring.write(line)
-                if record.levelno >= logging.ERROR:
+                if counts and record.levelno >= logging.ERROR:
                     self._ring.count_error()
-            if record.levelno >= logging.WARNING:
+            if counts:
                 self._keep(line)
         except Exception:
             self.handleError(record)
