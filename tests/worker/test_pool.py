@@ -61,3 +61,15 @@ def test_as_a_module_it_is_parsls_pool():
     )
     assert done.returncode == 0
     assert "--max_workers_per_node" in done.stdout
+
+
+ASKED = "pool.guarded = lambda manage, driver, interchange, *more: print(interchange)"
+
+
+@pytest.mark.parametrize(("option", "asked"), [((), "[('127.0.0.1', 9)]"), (("--tunnelled",), "()")])
+def test_a_tunnels_end_is_not_asked_whether_the_run_is_over(option, asked):
+    """It refuses while the tunnel is made anew."""
+    program = START.replace("pool.main", f"{ASKED}; pool.main")
+    command = [sys.executable, "-c", program, *option, "--", "-a", "127.0.0.1", "-P", "9"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == asked, done.stderr

@@ -18,7 +18,7 @@ from pilotage import journal
 from pilotage.engine.asking import NO_ANSWER, PORT, CarefulCommandClient
 from pilotage.engine.commands import is_usual_interchange, with_our_interchange
 from pilotage.engine.ports import reserve
-from pilotage.engine.quoting import QuotingExecutor
+from pilotage.engine.routing import RoutedExecutor
 from pilotage.worker import logs, processes
 
 
@@ -69,7 +69,7 @@ class FirstBlocks:
         return threading.get_ident() != self._beginner
 
 
-class EarlyExecutor(QuotingExecutor):
+class EarlyExecutor(RoutedExecutor):
     """Parsl's executor, whose interchange and first blocks start side by side; the arguments are Parsl's."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:

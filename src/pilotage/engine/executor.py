@@ -36,6 +36,7 @@ from pilotage.engine.outbox import Keeper, Outbox, unsendable
 from pilotage.engine.replacing import LOSSES, failed_in_a_row, has_failed, in_vain_in_a_row, pause, was_killed
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.watching import BlockWatch
+from pilotage.hosts.route import Route
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
@@ -64,6 +65,8 @@ class HighThroughputExecutor(EarlyExecutor):
     relax_collector: whether Python's garbage collector looks less often in this process until the shutdown.
     workers_per_place: workers on each accelerator, where ``available_accelerators`` are places in what the scheduler
         gives to a job; 0 where they are ids, to be taken as they are.
+    route: a way by which workers reach the port at ``address``, which is then to be this machine's loopback; it may
+        break and be made anew without loss. None where they reach it by themselves.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class HighThroughputExecutor(EarlyExecutor):
         apps: Mapping[str, Mapping[str, Any]] | None = None,
         relax_collector: bool = False,
         workers_per_place: int = 0,
+        route: Route | None = None,
         **named: Any,
     ) -> None:
         _check_types(locals())
@@ -91,6 +95,7 @@ class HighThroughputExecutor(EarlyExecutor):
         self.apps = apps
         self.relax_collector = relax_collector
         self.workers_per_place = workers_per_place
+        self.route = route
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
@@ -246,7 +251,8 @@ class HighThroughputExecutor(EarlyExecutor):
 
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
-        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "", self._pool_options())
+        options = [*self._pool_options(), *self._route_options()]
+        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "", options)
 
     def _pool_options(self) -> list[str]:
         """Return what our start of the pool is told beside where it works."""
@@ -354,7 +360,10 @@ class HighThroughputExecutor(EarlyExecutor):
         if self._relaxed:
             self._relaxed = False
             collector.restore()
-        super().shutdown(timeout)
+        try:
+            super().shutdown(timeout)
+        finally:
+            self._close_route()
         if self._interchange_is_gone():
             journal.ended(self._interchange_key, "shut down")
 
@@ -362,6 +371,7 @@ class HighThroughputExecutor(EarlyExecutor):
         self._ending = True
         self._cancel_first_blocks()
         self._release_port()
+        self._close_route()
         if self.interchange_proc is not None:
             super().shutdown()
             return

@@ -10,6 +10,8 @@ Of a block that its scheduler says has ended, the managers are forgotten without
 Messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, the
 number of tasks that all connected managers can hold, who has connected, that nothing is heard of a manager, and what
 nodes have to tell. And it hears at once of a manager that has ended.
+
+With managers that are reached through a tunnel it speaks so that nothing is lost when that breaks (`Conversations`).
 """
 
 from __future__ import annotations
@@ -24,8 +26,10 @@ from typing import Any
 import zmq
 
 from pilotage import system
+from pilotage.engine.conversing import Conversations
 from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE
 from pilotage.engine.ports import may_listen
+from pilotage.worker.reliable import NUMBERED
 from pilotage.worker.sparing import sparing
 
 with sparing(__name__ == "__main__"):
@@ -57,6 +61,7 @@ class Interchange(parsls.Interchange):
         # A manager probes under the name with which it then connects: where the probe's connection is not yet gone,
         # the second would be refused without a word, and the manager would wait for ever.
         self.manager_sock.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._conversations = Conversations(self.manager_sock, self.heartbeat_threshold, parsls.PKL_SHUTDOWN_CODE)
         self._told = 0
         self._counted: tuple[int, int] | None = None
         self._commands = 0
@@ -90,6 +95,13 @@ class Interchange(parsls.Interchange):
         if self.manager_sock not in self.socks:
             return
         parts = self.manager_sock.recv_multipart()
+        if len(parts) == 2 and parts[1].startswith(NUMBERED):
+            complete = self._conversations.hear(*parts)
+            if complete is None:
+                return
+            parts[1] = complete
+        elif self._conversations:
+            self._conversations.forget(parts[0])
         if len(parts) == 2 and parts[1].startswith((PARTIAL, NEWS)):
             self.results_outgoing.send(parts[1])
             return
@@ -101,7 +113,7 @@ class Interchange(parsls.Interchange):
         is_new = parts[0] not in self._ready_managers
         before = [] if is_new else list(self._ready_managers[parts[0]]["tasks"])
         real = self.manager_sock
-        self.manager_sock = _AlreadyRead(real, parts)  # type: ignore[assignment]
+        self.manager_sock = _AlreadyRead(self._conversations, parts)  # type: ignore[assignment]
         self.socks[self.manager_sock] = zmq.POLLIN
         try:
             super().process_manager_socket_message(interesting_managers, monitoring_radio, kill_event)
@@ -124,13 +136,32 @@ class Interchange(parsls.Interchange):
             if capacity != self._told:
                 self._told = capacity
                 self.results_outgoing.send(CAPACITY + str(capacity).encode())
-        super().process_tasks_to_send(interesting_managers, monitoring_radio)
+        real = self.manager_sock
+        self.manager_sock = self._conversations or real  # type: ignore[assignment]
+        try:
+            super().process_tasks_to_send(interesting_managers, monitoring_radio)
+        finally:
+            self.manager_sock = real
+
+    def expire_drained_managers(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
+        """Let managers end that take no new tasks and have done theirs."""
+        real = self.manager_sock
+        self.manager_sock = self._conversations or real  # type: ignore[assignment]
+        try:
+            super().expire_drained_managers(interesting_managers, monitoring_radio)
+        finally:
+            self.manager_sock = real
 
     def expire_bad_managers(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
         """Give up managers that have been silent for too long, as Parsl does; tell of them long before."""
+        before = set(self._ready_managers) if self._conversations else set()
         super().expire_bad_managers(interesting_managers, monitoring_radio)
+        for name in before.difference(self._ready_managers):
+            self._conversations.forget(name)  # what it has not received, it may not run: that is lost, or another's
         for silence in self._silences.look(self._ready_managers):
             self.results_outgoing.send(SILENCE + pickle.dumps(silence))
+        if self._conversations:
+            self._conversations.look(self._ready_managers)
 
     def get_tasks(self, count: int) -> Sequence[dict[str, Any]]:
         """Take tasks from the queue, and keep them until they are known to be done: their manager may end."""
@@ -147,6 +178,7 @@ class Interchange(parsls.Interchange):
         """Forget a manager that has ended; what it had not begun goes to another, under its own number."""
         manager = self._ready_managers.pop(words.manager, None)
         interesting_managers.discard(words.manager)
+        self._conversations.forget(words.manager)
         if manager is None:
             return
         parsls.logger.warning("manager %r %s; it had %d tasks", words.manager, words.how, len(manager["tasks"]))

@@ -11,6 +11,7 @@ import os
 import pickle
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,8 +22,12 @@ FAREWELL = b"\x00pilotage farewell\x00"
 """First bytes of the message; then a pickled `LastWords`."""
 ANSWER = 6000
 """Milliseconds that the interchange has to answer."""
-LIMIT = 10
-"""Seconds after which the process that says it ends itself."""
+PATIENT_ANSWER = 15_000
+"""The same where a tunnel may just be made anew."""
+SAY_AGAIN = 1000
+"""Milliseconds without an answer after which it is said again: a tunnel that broke may have lost it."""
+MORE = 4
+"""Seconds beyond that after which the process that says it ends itself."""
 
 
 class Left(NamedTuple):
@@ -79,9 +84,15 @@ class Farewell:
                 found[slot.task] = Left(rank, slot.calls, slot.begun, slot.records(0, slot.used), slot.is_limited)
         return found
 
-    def say(self, how: str) -> None:
-        """Say it; ``how`` goes on a sentence that begins with the manager. Returns when it is heard, or in vain."""
-        if not self._manager or all(map(_refuses, self._interchange)):
+    def say(self, how: str, *, through_a_break: bool = False) -> None:
+        """Say it. Returns when it is heard, or in vain.
+
+        Parameters
+        ----------
+        how: goes on a sentence that begins with the manager.
+        through_a_break: whether to try for longer, also where nobody listens: a tunnel may just be made anew.
+        """
+        if not self._manager or (not through_a_break and self._nobody_listens()):
             return
         words = LastWords(self._manager.encode(), os.uname().nodename, how, self.left(), Given(self._slots).numbers())
         child = os.fork()
@@ -90,12 +101,15 @@ class Farewell:
             return
         try:  # ZeroMQ has threads, and may wait: both are for a process that is of no use for anything else
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(LIMIT)
-            self._send(FAREWELL + pickle.dumps(words))
+            signal.alarm((PATIENT_ANSWER if through_a_break else ANSWER) // 1000 + MORE)
+            self._send(FAREWELL + pickle.dumps(words), through_a_break)
         finally:
             os._exit(0)
 
-    def _send(self, message: bytes) -> None:
+    def _nobody_listens(self) -> bool:
+        return all(map(_refuses, self._interchange))
+
+    def _send(self, message: bytes, through_a_break: bool) -> None:
         import zmq
 
         with sparing():  # it is only as good as it is quick, and the node may be busy
@@ -103,21 +117,27 @@ class Farewell:
             from parsl.addresses import tcp_url
 
         context, poller = curvezmq.ClientContext(self._certificates), zmq.Poller()
-        for address, port in self._interchange:
-            peer = context.socket(zmq.DEALER)
+        peers = [context.socket(zmq.DEALER) for _ in self._interchange]
+        for peer, (address, port) in zip(peers, self._interchange, strict=True):
             peer.setsockopt(zmq.LINGER, 0)
+            peer.setsockopt(zmq.HANDSHAKE_IVL, ANSWER)
             peer.connect(tcp_url(address, port))
-            peer.send(message)
             poller.register(peer, zmq.POLLIN)
-        poller.poll(ANSWER)
+        end = time.monotonic() + (PATIENT_ANSWER if through_a_break else ANSWER) / 1000
+        while time.monotonic() < end:
+            for peer in peers:
+                peer.send(message)
+            if poller.poll(SAY_AGAIN) or (not through_a_break and self._nobody_listens()):
+                return
 
 
 def _refuses(place: tuple[str, int]) -> bool:
     """Return whether nobody listens there any more: as a rule, the run has ended and this node with it."""
     try:
-        socket.create_connection(place, timeout=1).close()
-    except ConnectionRefusedError:
+        with socket.create_connection(place, timeout=1) as tried:
+            # ZeroMQ greets whoever connects. A tunnel whose other end leads nowhere takes the connection and closes it.
+            return not tried.recv(1)
+    except (ConnectionRefusedError, ConnectionResetError):
         return True
     except OSError:  # silence, or no way there, is no answer
         return False
-    return False

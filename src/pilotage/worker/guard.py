@@ -37,7 +37,7 @@ def guarded(
     driver: Mapping[str, Any] | None,
     interchange: Sequence[tuple[str, int]] = (),
     after: Callable[[int], object] = lambda _code: None,
-    farewell: Callable[[str], object] = lambda _how: None,
+    farewell: Callable[[str, bool], object] = lambda _how, _told: None,
 ) -> NoReturn:
     """Run ``manager`` in a child and exit with its code once nothing that came from it is left.
 
@@ -47,7 +47,8 @@ def guarded(
     driver: identity of the driver (see `processes.identity`), None where there is none to watch.
     interchange: addresses and ports at which it may listen.
     after: called with the exit code when all is over, such as to collect logs.
-    farewell: called with how the manager has ended, when nothing of it is left though the run goes on.
+    farewell: called with how the manager has ended, and whether the guard was told to end it, when nothing of it is
+        left though the run goes on.
     """
     processes.become_subreaper()
     told: list[int] = []
@@ -85,7 +86,7 @@ def guarded(
     signal.set_wakeup_fd(-1)
     # What may fail, on a full disk or whatever, is told: this process has nothing else to do any more.
     if ended is not None or told:
-        _try(lambda: farewell(_how(ended)))
+        _try(lambda: farewell(_how(ended), bool(told)))
     _try(lambda: after(code))
     sys.stderr.flush()
     os._exit(code if code >= 0 else 128 - code)

@@ -9,6 +9,7 @@ PYTHONPATH that the user did not set.
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import os
 import runpy
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--on-each", type=int, default=0, help="workers on each accelerator that the scheduler gives")
     parser.add_argument("--mpi", help="what starts the ranks of MPI programs")
     parser.add_argument("--mpi-options", default="", help="more options for it")
+    parser.add_argument("--tunnelled", action="store_true", help="the interchange is reached through a tunnel")
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
     if not sys.flags.safe_path:
@@ -67,11 +69,12 @@ def main(argv: Sequence[str]) -> None:
     certificates = None if known.cert_dir in (None, "None") else known.cert_dir
     last = Farewell(slots, interchange, known.uid, certificates)
 
-    def farewell(how: str) -> None:
+    def farewell(how: str, told: bool) -> None:
         # A block that its driver has ended knows of it, and the driver waits for the end.
         in_order = known.logdir and os.path.exists(tails.in_order(os.path.abspath(known.logdir), known.block_id))  # noqa: PTH100,PTH110
         if not in_order:
-            last.say(how)
+            # Whoever ends a block may be the run's own end, and its scheduler will say what became of it.
+            last.say(how, through_a_break=arguments.tunnelled and not told)
 
     def manage() -> None:
         from pilotage.worker.sparing import sparing
@@ -88,9 +91,11 @@ def main(argv: Sequence[str]) -> None:
             tell("accelerators", words)
         if arguments.mpi:
             _prepare_for_mpi(arguments.mpi, arguments.mpi_options, lambda words: tell("mpi", words))
-        _manage(context)
+        _manage(context, known.hb_threshold if arguments.tunnelled else None)
 
-    guarded(manage, arguments.driver, interchange, tails.node(sys.argv), farewell)
+    # A tunnel's end refuses while the tunnel is made anew: then only Parsl's heartbeat can tell that the run is lost.
+    asked = () if arguments.tunnelled else interchange
+    guarded(manage, arguments.driver, asked, tails.node(sys.argv), farewell)
 
 
 def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequence[Mapping[str, str]] | None:
@@ -140,8 +145,11 @@ def _prepare_for_mpi(program: str, options: str, tell: Callable[[str], None]) ->
     install(starter(program, options, tell), ranks.task_started)
 
 
-def _manage(context: Context) -> None:
-    """Run Parsl's manager, with our context in the place of multiprocessing's."""
+def _manage(context: Context, threshold: float | None) -> None:
+    """Run Parsl's manager, with our context in the place of multiprocessing's.
+
+    ``threshold`` is Parsl's, in seconds, where the interchange is reached through a tunnel; else None.
+    """
     import importlib.metadata
 
     import parsl.multiprocessing
@@ -157,8 +165,18 @@ def _manage(context: Context) -> None:
 
     importlib.metadata.distributions = for_the_manager  # type: ignore[assignment]
     parsl.multiprocessing.SpawnContext = context  # type: ignore[assignment]
+    if threshold is not None:
+        _outlive_connections(threshold)
     sys.modules.pop(POOL, None)  # the fork server needed it; here it runs as a program
     runpy.run_module(POOL, run_name="__main__", alter_sys=True)
+
+
+def _outlive_connections(threshold: float) -> None:
+    from parsl import curvezmq
+
+    from pilotage.worker.tunnelled import Context
+
+    curvezmq.ClientContext = functools.partial(Context, threshold=threshold)  # type: ignore[assignment,misc]
 
 
 def _workers_at_most(known: argparse.Namespace) -> int:
@@ -183,6 +201,7 @@ def _known(pool: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("-u", "--uid", default="")
     parser.add_argument("-b", "--block_id", default="")
     parser.add_argument("--cert_dir")
+    parser.add_argument("--hb_threshold", type=float, default=120.0)
     parser.add_argument("-c", "--cores_per_worker", type=float, default=1.0)
     parser.add_argument("--max_workers_per_node", type=float, default=math.inf)
     parser.add_argument("--cpu-affinity", default="none")
