@@ -16,4 +16,4 @@ class Route(Protocol):
         """
 
     def close(self) -> None:
-        """End the way, and leave nothing of it. It may be opened again, to another port."""
+        """End the way, and leave nothing of it, also where it could not be opened. It may be opened again then."""

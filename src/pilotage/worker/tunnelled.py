@@ -58,10 +58,11 @@ class Context(curvezmq.ClientContext):
         """Return a socket."""
         if socket_type != zmq.DEALER:
             return super().socket(socket_type, *args, **kwargs)
-        near = cast("Near", self._ctx.socket(zmq.DEALER, socket_class=Near))
-        near.far, near.threshold = super().socket(zmq.DEALER), self._threshold
+        far = super().socket(zmq.DEALER)
         for option, value in OPTIONS.items():
-            near.far.setsockopt(option, value)
+            far.setsockopt(option, value)
+        near = cast("Near", self._ctx.socket(zmq.DEALER, socket_class=Near))
+        near.far, near.threshold = far, self._threshold
         near.set_hwm(0)
         return near
 
@@ -143,6 +144,8 @@ class Carrier(threading.Thread):
             ready = dict(poller.poll(int(1000 * left) + 1 if self._talk.waits else None))
             if self._ending in ready:
                 return
+            if not self._talk.waits:
+                asked = time.monotonic()
             if self._near in ready:
                 self._take(self._near)
             if self._far in ready:
