@@ -6,7 +6,7 @@ import socket
 import traceback
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsl.app.errors import RemoteExceptionWrapper, wrap_error
 
@@ -52,6 +52,7 @@ def attributes(error):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
+@settings(max_examples=25)  # of each of some seventy
 @given(args=st.lists(words, max_size=4), extra=st.dictionaries(st.sampled_from("abc"), words))
 def test_built_in_exceptions(name, args, extra):
     kind = getattr(builtins, name)
@@ -66,6 +67,7 @@ def test_built_in_exceptions(name, args, extra):
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
+@settings(max_examples=25)  # of each of some seventy
 @given(args=st.lists(words, max_size=3))
 def test_subclasses_with_an_init_of_their_own(name, args):
     base = getattr(builtins, name)
