@@ -179,6 +179,12 @@ def test_what_cannot_be_told_is_said_and_fails_where_asked(pilotage, repository)
     assert pilotage("perf", "check", "--against", "main", "--strict").returncode == 1
 
 
+def test_a_number_that_no_record_has_is_told_of(pilotage, repository):
+    repository(1.0)
+    done = pilotage("perf", "check", "--against", "main", "--metric", "shutdown")
+    assert done.stdout == "cannot tell: no record has such a number\n"
+
+
 def test_a_reference_that_means_nothing_is_refused(pilotage, repository):
     repository(1.0)
     done = pilotage("perf", "check", "--against", "nowhere")

@@ -357,6 +357,11 @@ def test_what_waits_is_listed_and_can_be_forgotten(pilotage):
     assert pilotage("perf", "sync", "--forget", "20261120-101010-kkkk-1").stdout == "nothing waits\n"
 
 
+def test_a_server_that_is_away_is_told_of_in_few_words(pilotage, project):
+    done = pilotage("perf", "import", "http://127.0.0.1:9")
+    assert (done.returncode, done.stderr) == (1, "error: http://127.0.0.1:9: nothing listens there\n")
+
+
 def test_a_relative_file_is_the_same_from_every_folder(project):
     assert tracking.address("sqlite:///mine.db") == f"sqlite:///{project}/mine.db"
     assert tracking.address("sqlite:////tmp/mine.db") == "sqlite:////tmp/mine.db"

@@ -142,7 +142,10 @@ def check(
         see=see / 100,
         problems=problems,
     )
-    lines = [item.words for item in found.items] or ["cannot tell: there is no record to judge"]
+    lines = [item.words for item in found.items]
+    if not lines:
+        lacking = "no record has such a number" if new.records else "there is no record to judge"
+        lines = [f"cannot tell: {lacking}"]
     output.text("\n".join(lines), found.model_dump(mode="json"))
     if found.outcome == "regression" or (strict and found.outcome != "passed"):
         sys.exit(1)

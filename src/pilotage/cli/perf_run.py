@@ -123,7 +123,7 @@ def compare(output: Output, subjects: tuple[str, ...], **given: Any) -> None:
 
 def _request(given: dict[str, Any]) -> Request:
     from pilotage.perf import tracking
-    from pilotage.perf.request import Request, numbers
+    from pilotage.perf.request import MOST_WORKERS, Request, numbers
 
     tracking.address(given["tracking_uri"])  # one that is none is told of before anything is measured
     return Request(
@@ -131,7 +131,7 @@ def _request(given: dict[str, Any]) -> Request:
         repeat=given["repeat"],
         root=given["folder"].absolute(),
         argsizes=numbers(given["argsize"], "--argsize", least=0) or (0,),
-        workers=numbers(given["workers"], "--workers", least=1),
+        workers=numbers(given["workers"], "--workers", least=1, most=MOST_WORKERS),
         latency=given["latency"],
         seed=given["seed"],
         settle=given["settle"],

@@ -39,6 +39,14 @@ PATIENCE = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """In place of MLflow's own 120 s and seven retries; the user's values stand."""
+NETWORK = (
+    ("NewConnectionError", "nothing listens there"),
+    ("ConnectTimeout", "no connection in time"),
+    ("Read timed out", "no answer in time"),
+    ("Failed to resolve", "there is no such host"),
+    ("too many 500", "the server fails (500)"),
+)
+"""What stands in the errors of MLflow's client, and what that means."""
 EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(Error|Exception): (?P<words>.+)")
 STALE = 86400.0
 """Seconds after which a folder for temporary files is nobody's any more."""
@@ -94,7 +102,7 @@ def ask(module: str, request: Mapping[str, Any], seconds: int) -> Iterator[dict[
     if child.returncode == -signal.SIGALRM:
         raise TrackingError(f"no answer within {seconds} s", where=shown(uri))
     if child.returncode:
-        raise TrackingError(_reason(said) or f"exit code {child.returncode}", where=shown(uri))
+        raise TrackingError(in_words(_reason(said)) or f"exit code {child.returncode}", where=shown(uri))
 
 
 @contextlib.contextmanager
@@ -114,6 +122,11 @@ def _reason(said: Sequence[str]) -> str:
         if found := EXCEPTION.match(line):
             return found["words"]
     return said[-1] if said else ""
+
+
+def in_words(text: str) -> str:
+    """Return what an error of MLflow's client says, short, and in plain words where it is the network's."""
+    return next((words for mark, words in NETWORK if mark in text), " ".join(text.split())[:500])
 
 
 def _answers(child: subprocess.Popen[str], request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

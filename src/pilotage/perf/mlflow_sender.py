@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException, RestException
 from pilotage.errors import StorageError
 from pilotage.perf import mlflow_schema
 from pilotage.perf.logged import RECORD_TAG, SENT_TAG, LoggedRun, Point
+from pilotage.perf.mlflow_child import in_words
 from pilotage.perf.waiting import Order
 
 POINTS = 500
@@ -75,17 +76,7 @@ def _is_away(error: Exception) -> bool:
 
 
 def _words(error: Exception) -> str:
-    text = error.message if isinstance(error, MlflowException) else str(error)
-    for mark, words in (
-        ("NewConnectionError", "nothing listens there"),
-        ("ConnectTimeout", "no connection in time"),
-        ("Read timed out", "no answer in time"),
-        ("Failed to resolve", "there is no such host"),
-        ("too many 500", "the server fails (500)"),
-    ):
-        if mark in text:
-            return words
-    return " ".join(text.split())[:500]
+    return in_words(error.message if isinstance(error, MlflowException) else str(error))
 
 
 class _Sender:

@@ -79,7 +79,7 @@ class Request:
             repeat=found.repeat,
             root=found.folder,
             argsizes=numbers(found.argsize, "--argsize", least=0) or (0,),
-            workers=numbers(found.workers, "--workers", least=1),
+            workers=numbers(found.workers, "--workers", least=1, most=MOST_WORKERS),
             latency=found.latency,
             seed=found.seed,
             compare=tuple(found.compare),
@@ -88,7 +88,11 @@ class Request:
         )
 
 
-def numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
+MOST_WORKERS = 100_000
+"""Workers a node: more are a mistake, and a thread pool would not even complain."""
+
+
+def numbers(text: str, option: str, *, least: int, most: int | None = None) -> tuple[int, ...]:
     """Return the whole numbers in a text such as ``1,2,4``, each once; raises UsageError, which names ``option``."""
     found = []
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -96,9 +100,10 @@ def numbers(text: str, option: str, *, least: int) -> tuple[int, ...]:
             value = int(part)
         except ValueError:
             value = least - 1
-        if value < least:
+        if value < least or (most is not None and value > most):
+            limit = f" and at most {most:,}" if most is not None else ""
             raise UsageError(
-                f"{part!r} is no whole number of at least {least}", where=option, hint=f"such as {option} 1,2,4"
+                f"{part!r} is no whole number of at least {least}{limit}", where=option, hint=f"such as {option} 1,2,4"
             )
         found.append(value)
     return tuple(dict.fromkeys(found))
