@@ -35,6 +35,18 @@ def test_a_record_goes_with_its_config_script_logs_and_figures(run, tmp_path):
     assert "srun worker" in script
 
 
+def test_a_drawing_library_that_does_not_work_costs_the_pictures_alone(run, tmp_path, monkeypatch):
+    def broken(*_):
+        raise ImportError("a shared object is missing")
+
+    monkeypatch.setattr("pilotage.perf.report.inline.png", broken)
+    assert hook.keep(run, [record("abcd-1", count=1)], tmp_path, "http://127.0.0.1:9", pytest.fail)
+    (order,) = waiting.orders()
+    names = {path.relative_to(order.files_folder).as_posix() for path in order.files()}
+    assert "record.json" in names
+    assert not any(name.startswith("figures/") for name in names)
+
+
 def test_without_mlflow_and_without_a_store_asked_for_nothing_is_kept(run, tmp_path, monkeypatch):
     monkeypatch.setattr(mlflow_child, "missing", lambda uri: ["mlflow-skinny"])
     said = []

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,13 @@ def test_a_folder_inside_of_a_repository_keeps_its_place(git, project):
     done = share({folder.write(one, inner): one}, inner)
     assert done.files == ["team/a/results/lab/2026-11-21_lab_local_htex_1n2w_101500-k7d2-1.json"]
     assert done.files[0] in git("ls-tree", "-r", "--name-only", "perf-results").splitlines()
+
+
+def test_a_record_named_from_within_its_folder_has_its_config_with_it(git, made, project, monkeypatch):
+    ((path, one),) = made.items()
+    monkeypatch.chdir(path.parent)
+    done = share({Path(path.name): one}, project / "results")
+    assert [Path(file).name for file in done.files] == ["lab_local_htex_1n2w.py", path.name]
 
 
 def test_nothing_is_pushed_unasked(git, made, project, tmp_path):

@@ -52,6 +52,11 @@ def config_path(record: Record) -> Path:
     return Path("configs", f"{stem(record)}.py")
 
 
+def config_beside(file: Path, record: Record) -> Path:
+    """Return where the config of a record is whose file is in ``results/SITE/``; it may not be there."""
+    return Path(*file.absolute().parts[:-3]) / config_path(record)
+
+
 def write(record: Record, root: Path, config: str | None = None) -> Path:
     """Write a record, and its config where there is one, below ``root``; return the record's file.
 

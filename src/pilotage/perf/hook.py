@@ -47,8 +47,9 @@ def keep(folder: RunFolder, made: Iterable[Record], root: Path, uri: str | None,
             return False
         for record in made:
             tracking.keep(record, {**_files(folder, record, root), **_figures(record)}, address)
-    except PilotageError as error:
-        say(f"warning: MLflow is not told: {error.message}; `pilotage perf sync FILE` tells it of a record")
+    except (PilotageError, OSError, ValueError) as error:
+        said = error.message if isinstance(error, PilotageError) else f"{type(error).__name__}: {error}"
+        say(f"warning: MLflow is not told: {said}; `pilotage perf sync FILE` tells it of a record")
         return False
     return True
 
@@ -89,6 +90,8 @@ def _figures(record: Record) -> dict[str, str | bytes]:
 
     if not installed() or not record.finished:
         return {}
-
-    drawn = figures(gather({Path(record.id): record}, []))
-    return {f"figures/{figure.name}.png": png(figure, WIDE) for figure in drawn}
+    try:
+        drawn = figures(gather({Path(record.id): record}, []))
+        return {f"figures/{figure.name}.png": png(figure, WIDE) for figure in drawn}
+    except Exception:  # a matplotlib that does not work may raise anything, and the record goes without pictures
+        return {}

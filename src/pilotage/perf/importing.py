@@ -110,7 +110,7 @@ def _own(run: LoggedRun, text: str | None) -> Record | None:
 
 def _write(record: Record, root: Path) -> tuple[Path, str]:
     path = root / folder.result_path(record)
-    there = path.read_text(encoding="utf-8") if path.is_file() else None
+    there = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
     if there == record.to_json() or (there is not None and record.origin == "measured"):
         return path, "unchanged"  # a measurement that is there is nearer to its source than what MLflow says of it
     written = folder.write(record, root)

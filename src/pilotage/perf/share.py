@@ -132,7 +132,7 @@ def _files(records: Mapping[Path, Record], root: Path) -> dict[Path, str]:
     for file, record in records.items():
         found[folder.result_path(record)] = record.to_json()
         place = folder.config_path(record)
-        for near in (file.parent.parent.parent / place, root / place):
+        for near in (folder.config_beside(file, record), root / place):
             if near.is_file():
                 found[place] = _text(near)
                 break

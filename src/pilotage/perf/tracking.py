@@ -131,8 +131,8 @@ def keep_files(paths: Sequence[Path], uri: str | None) -> list[str]:
     """Let the records of files and folders wait, with the configs that lie beside them; return what cannot be read."""
     found = folders.read_all(paths)
     for path, record in found.records.items():
-        config = path.parents[2] / folders.config_path(record) if len(path.parents) > 2 else None
-        keep(record, {config.name: config} if config is not None and config.is_file() else {}, uri)
+        config = folders.config_beside(path, record)
+        keep(record, {config.name: config} if config.is_file() else {}, uri)
     return found.problems
 
 
