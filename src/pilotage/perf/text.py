@@ -37,7 +37,7 @@ def shown(record: Record, metric: str, scale: float = 1.0) -> str:
     values = [scale * value for value in record.values(metric) if value > 0]
     if not values:
         return "-"
-    found = typical(values)
+    found = typical(values) if len(values) >= FEW else typical(values, resamples=1)  # no interval is shown
     if len(values) == 1:
         return number(found.value)
     if len(values) < FEW:
