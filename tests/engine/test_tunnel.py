@@ -50,11 +50,11 @@ def all_once(futures):
 """
 
 STREAM = """
-def stream(calls, cuts, pause=0.002):
+def stream(calls, cuts, pause=0.002, down=lambda: tunnel._swallows):
     futures = [count(n, pause) for n in range(calls // 2)]
     until(lambda: len(ran()) > 20)
     breaking = beside(cuts)
-    until(lambda: tunnel._swallows)
+    until(down)
     for n in range(calls // 2, calls):  # while it is down, too
         futures.append(count(n, pause))
     breaking.join()
@@ -125,6 +125,28 @@ def test_submitted_and_ended_while_it_is_down(run):
         "    futures += [count(n) for n in range(2, 40)]\n"
         "    all_once(futures)\n"
         "    breaking.join()\n"
+    )
+
+
+@pytest.mark.parametrize("how", ["cut", "swallow"])
+def test_it_is_down_when_the_workers_start(run, how):
+    run(
+        TUNNEL + "def opens(port):\n    global breaking\n    place = Tunnel.open(tunnel, port)\n"
+        f"    breaking = beside(tunnel.{how}, 8)\n    until(lambda: tunnel._swallows)\n    return place\n"
+        "tunnel.open = opens\n"
+        "with load(through()):\n    all_once([count(n) for n in range(20)])\n    breaking.join()\n"
+    )
+
+
+@pytest.mark.slow
+def test_this_machine_sleeps(run):
+    """For longer than a connection lasts without a sign of life: managers try anew, and nobody takes their calls."""
+    run(
+        TUNNEL + STREAM + "import psutil\n"
+        "def sleep():\n    interchange.suspend()\n    time.sleep(20)\n    interchange.resume()\n"
+        "with load(through()) as kernel:\n"
+        "    interchange = psutil.Process(kernel.executors['htex'].interchange_proc.pid)\n"
+        "    all_once(stream(1000, sleep, down=lambda: interchange.status() == psutil.STATUS_STOPPED))\n"
     )
 
 
