@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pilotage.perf import flat_yaml
@@ -17,6 +17,8 @@ VALUES = st.one_of(TEXTS, st.integers(-(10**15), 10**15), st.booleans(), st.none
 
 
 @given(VALUES, VALUES)
+@example(None, "\xa0")
+@example("\u3000", "a\xa0")
 @settings(max_examples=300, deadline=None)
 def test_what_pyyaml_writes_is_read_as_pyyaml_reads_it(first, second):
     text = yaml.safe_dump({"a": first, "tags": [], "b": second}, default_flow_style=False, allow_unicode=True)

@@ -11,7 +11,9 @@ import re
 
 Scalar = str | int | float | bool | None
 
-KEY = re.compile(r"([A-Za-z_][\w.-]*):(?:\s+(.*))?$", re.DOTALL)
+SPACE = " \t\n\x85\u2028\u2029"
+"""What separates in YAML: much less than what Python takes for space."""
+KEY = re.compile(rf"([A-Za-z_][\w.-]*):(?:[{SPACE}]+(.*))?$", re.DOTALL)
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
 BREAKS = re.compile("[ \t]*([\n\x85\u2028\u2029][ \t]*)+")
 REAL = re.compile(r"[-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?$")
@@ -42,7 +44,7 @@ def read(text: str) -> dict[str, Scalar | list[Scalar]]:
             raise ValueError(f"line {number}: not `key: value`")
         key, value = match[1], match[2] or ""
         try:
-            found[key] = [] if value.strip() == "[]" else _scalar(value)
+            found[key] = [] if value.strip(SPACE) == "[]" else _scalar(value)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
     return found
@@ -64,14 +66,14 @@ def _statements(text: str) -> list[tuple[int, str]]:
 
 def _scalar(value: str) -> Scalar:
     if value.startswith("'"):
-        return _single_quoted(value.rstrip())
+        return _single_quoted(value.rstrip(SPACE))
     if value.startswith('"'):
-        return _double_quoted(value.rstrip())
-    if re.match(r"[&*!|>%@`{[]|[-?:](\s|$)", value):
+        return _double_quoted(value.rstrip(SPACE))
+    if re.match(rf"[&*!|>%@`{{[]|[-?:]([{SPACE}]|$)", value):
         raise ValueError(f"{value.split()[0]!r} is more than a scalar")
-    if ": " in value or value.rstrip().endswith(":"):
+    if ": " in value or value.rstrip(SPACE).endswith(":"):
         raise ValueError("a mapping in a mapping")
-    plain = _folded(value.rstrip())
+    plain = _folded(value.rstrip(SPACE))
     lower = plain.lower()
     if lower in WORDS:
         return WORDS[lower]
