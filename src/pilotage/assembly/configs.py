@@ -19,7 +19,7 @@ from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, Unsupp
 from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
 from pilotage.sites.merge import Table
-from pilotage.sites.models import BlockSite, KubernetesSite, LocalSite
+from pilotage.sites.models import BatchSite, BlockSite, KubernetesSite, LocalSite
 from pilotage.sites.plan import HTEX, MPI, Call, Machine, Plan, plan, provider_settings
 from pilotage.sites.workers import pool
 from pilotage.worker import accelerators
@@ -233,7 +233,7 @@ def machine(resolved: Resolved, python: str | None = None) -> Machine:
     own = site.python if isinstance(site, BlockSite) else None
     visible = [len(ids) for ids in accelerators.given(os.environ).values()]
     return Machine(
-        python=own or python or sys.executable,
+        python=own or python or ("python3" if getattr(site, "login", None) else sys.executable),
         cores=system.usable_cores(),
         address=_address(resolved),
         gpus=min(visible, default=system.accelerators()),
@@ -242,6 +242,8 @@ def machine(resolved: Resolved, python: str | None = None) -> Machine:
 
 def _address(resolved: Resolved) -> str:
     site = resolved.site
+    if isinstance(site, BatchSite) and site.login and site.reach != "direct":
+        return "127.0.0.1"  # the other end of the way is another's address
     if not isinstance(site, BlockSite) or site.address:
         return (isinstance(site, BlockSite) and site.address) or "127.0.0.1"
     if site.interface:
@@ -298,6 +300,7 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "apps": {name: app.model_dump(exclude_none=True) for name, app in engine.apps.items()},
         "script_path": tuple(script_path),
         "provider": provider,
+        **_afar(site, str(call.arguments["label"]), machine(resolved), provider),
         **on_nodes(resolved, site),
     }
     made: ParslExecutor = make(replace(call, target=OURS[call.target], arguments={**call.arguments, **own}), resolved)
@@ -318,6 +321,19 @@ def _defaults(provider: Any) -> dict[str, Any]:
     """Return what a provider's constructor takes where nothing is given; a site of its own has a value for each."""
     parameters = inspect.signature(type(provider)).parameters.values()
     return {one.name: one.default for one in parameters if one.default is not one.empty}
+
+
+def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[str, Any]:
+    """Return the arguments of our executors for a site with a login host, to which its provider then turns."""
+    if getattr(site, "login", None) is None:
+        return {}
+    from pilotage.assembly.login import way
+
+    found = way(site, label, machine)
+    if found is None:
+        return {}
+    provider.far = found.folder
+    return {"route": found, "worker_cwd": "~"}
 
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
@@ -346,7 +362,7 @@ def refuse_if_unready(resolved: Resolved) -> None:
 def _require_commands(resolved: Resolved) -> None:
     """Raise UnsupportedError where the scheduler's commands are not on this machine."""
     name = resolved.site.scheduler
-    if name not in ("slurm", "pbspro", "gridengine", "flux"):
+    if name not in ("slurm", "pbspro", "gridengine", "flux") or getattr(resolved.site, "login", None):
         return
     from pilotage.schedulers import scheduler
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from pilotage import events
 from pilotage.engine.answering import AnsweringExecutor
+from pilotage.errors import HostError
+
+if TYPE_CHECKING:
+    from pilotage.hosts.far import FarFolder
 
 
 class QuotingExecutor(AnsweringExecutor):
@@ -13,10 +19,38 @@ class QuotingExecutor(AnsweringExecutor):
 
     _composing = False
 
+    @property
+    def _far(self) -> FarFolder | None:
+        """The run's folder where the workers are, where that is not this machine's."""
+        return getattr(getattr(self, "route", None), "folder", None)
+
+    def start(self) -> None:
+        """Make the run's folder where the workers are, and start; see Parsl's. Raises HostError."""
+        if self._far is not None:
+            self._far.begin(Path(self.run_dir))
+        super().start()
+
+    def shutdown(self, timeout: float = 10.0) -> None:
+        """End the interchange, and bring here what workers have logged elsewhere."""
+        super().shutdown(timeout)
+        if self._far is not None:
+            try:
+                self._far.end()
+            except HostError as error:  # the journal has it: whoever ends the run tries again
+                events.tell("remote-folder-left", f"the run's folder is left for now: {error}", login=error.where)
+
     def initialize_scaling(self) -> None:
         """Compose the launch command, with folders quoted for the shell, which Parsl leaves to luck."""
         plain: Any = self.cert_dir, self.logconf_path
-        quoted: Any = [_for_shell(path) for path in plain]
+        far = self._far
+        if far is not None:
+            from pilotage.engine.certificates import send_client_keys
+
+            if self.cert_dir is not None:
+                send_client_keys(Path(self.cert_dir), far)
+            if self.logconf_path is not None:
+                far.send(self.logconf_path)
+        quoted: Any = [_for_shell(self._there(path)) for path in plain]
         self.cert_dir, self.logconf_path = quoted
         self._composing = True
         try:
@@ -29,7 +63,11 @@ class QuotingExecutor(AnsweringExecutor):
     def worker_logdir(self) -> str:
         """Folder of the workers' logs."""
         folder: str = super().worker_logdir
-        return _for_shell(folder) or folder if self._composing else folder
+        return _for_shell(self._there(folder)) or folder if self._composing else folder
+
+    def _there(self, path: str | None) -> str | None:
+        """Return where a path of this machine is for the workers."""
+        return path if path is None or self._far is None else self._far.path(path)
 
 
 def _for_shell(path: str | None) -> str | None:

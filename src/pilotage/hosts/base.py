@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -53,6 +53,10 @@ class Host(Runner, Protocol):
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
         """Run ``argv`` for at most ``timeout`` seconds, with ``stdin`` to read; see `Runner.run`."""
+
+    @property
+    def place(self) -> Mapping[str, str]:
+        """What of it goes into the journal, by which it is found again; nothing of this machine."""
 
     def identity(self) -> Identity:
         """Return who we are there."""

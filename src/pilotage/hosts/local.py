@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pilotage import paths
@@ -22,6 +22,8 @@ DYING = 2.0
 
 class LocalHost:
     """Commands of this machine, each in a process group of its own so that it can be ended whole."""
+
+    place: Mapping[str, str] = {}
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
         """Run ``argv`` for at most ``timeout`` seconds; see `Host.run`."""

@@ -8,6 +8,7 @@ without a person nobody is asked.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import math
 import os
@@ -18,7 +19,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pilotage import journal
@@ -31,14 +32,27 @@ ALIVE = 15
 """Seconds of silence after which the other side is asked for a sign of life; four without one end a connection."""
 CONNECT = 20
 """Seconds that a machine has to answer at first."""
-IDLE = 600
-"""Seconds for which a connection stays when nobody uses it."""
+A_DAYS_WORK = 12 * 3600
+"""Seconds for which a connection that a person has made by `pilotage login` stays when nobody uses it."""
+A_MOMENT = 60
+"""Seconds for one that is wanted to end what others have left."""
 PERSON = 300
 """Seconds that a person has to give what is asked for."""
 GRACE = 10
 """Seconds beyond a command's time limit, which the other side keeps, until the connection is given up."""
+LOOPBACK = "127.0.0.1"
 LONGEST = 90
 """Bytes that the path of a socket may have, with what ssh adds while it makes it."""
+
+
+_HOSTS: dict[str, OpenSSHHost] = {}
+_MAKING = threading.Lock()
+
+
+def host(destination: str) -> OpenSSHHost:
+    """Return the login host that all of this process share."""
+    with _MAKING:
+        return _HOSTS.setdefault(destination, OpenSSHHost(destination))
 
 
 class OpenSSHHost:
@@ -49,14 +63,28 @@ class OpenSSHHost:
     destination: as ssh is given it: ``user@host``, or a name of the user's ssh_config.
     options: more arguments for ssh, before the destination.
     folder: where the socket of the shared connection is; the user's own by default.
+    stays: seconds for which a connection that is made here stays when nobody uses it; None for ever: then whoever has
+        it in the journal ends it.
     """
 
-    def __init__(self, destination: str, options: Sequence[str] = (), folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        destination: str,
+        options: Sequence[str] = (),
+        folder: Path | None = None,
+        *,
+        stays: int | None = None,
+    ) -> None:
         self.destination = destination
         self.options = tuple(options)
         self._folder = folder
+        self._stays = stays
+        self._is_ours = False
+        self._users = 0
         self._lock = threading.Lock()
         self._key = ""
+        self._known: Identity | None = None
+        self.place: Mapping[str, str] = {"login": destination}
 
     @property
     def socket(self) -> Path:
@@ -78,7 +106,9 @@ class OpenSSHHost:
         Raises HostError where the host cannot be reached or its key is not the known one, and LoginError where a person
         has to be asked and may not.
         """
-        with self._lock:
+        if len(os.fsencode(self.socket)) > LONGEST:
+            raise HostError("a socket's path may not be so long", where=str(self.socket), hint="set XDG_RUNTIME_DIR")
+        with self._lock, self._alone():
             if self._master() is None:
                 self._connect(ask)
 
@@ -87,19 +117,73 @@ class OpenSSHHost:
         self._control("exit")
         with contextlib.suppress(OSError):
             self.socket.unlink()
-        journal.ended(self._key, "closed")
+        self._ended("closed")
+
+    def leave(self) -> None:
+        """End the shared connection where it was made here; one that others have made stays."""
+        if self._is_ours:
+            self.close()
+
+    def hold(self) -> None:
+        """Note one more that uses it: `release` leaves with the last."""
+        self._users += 1
+
+    def release(self) -> None:
+        """Note that one has no use for it any more."""
+        self._users -= 1
+        if self._users <= 0:
+            self.leave()
+
+    def forward(self, port: int, to: int, address: str = LOOPBACK) -> int:
+        """Listen there at ``address`` and ``port``, 0 for any, and bring it to this machine's loopback port ``to``.
+
+        Returns the port there; raises HostError where that is refused. It ends with `cancel_forward` or the connection.
+        Whether the far side really listens at that address only it knows: many bind the loopback whatever is asked.
+        """
+        done = self._control("forward", "-R", _forwarding(port, to, address))
+        if done is None or done.returncode:
+            words = _last(done.stderr) if done is not None else "no answer"
+            raise HostError(f"port {port or 'of any number'} at {address} is refused: {words}", where=self.destination)
+        return int(done.stdout.split()[-1]) if port == 0 else port
+
+    def cancel_forward(self, port: int, to: int, address: str = LOOPBACK) -> None:
+        """Listen no more; nothing happens where nobody listens, or there is no connection."""
+        self._control("cancel", "-R", _forwarding(port, to, address))
+
+    def session(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a program there that goes on as long as its input does: what it reads is the pipe's; see `run`."""
+        self.connect()
+        command = " ".join(map(quoted, ["exec", *argv]))
+        return subprocess.Popen(
+            [*self._ssh("-o", "ControlMaster=no", "-T"), self.destination, command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
         """Run ``argv`` there for at most ``timeout`` seconds; see `Host.run`."""
         code, out, err = self._run(argv, timeout, stdin)
         return Completed(tuple(argv), code, out.decode(errors="replace"), err)
 
+    def read(self, argv: Sequence[str], *, timeout: float = 30) -> bytes:
+        """Return what a command writes, whatever its bytes are; raises HostError where it does not succeed."""
+        code, out, err = self._run(argv, timeout, b"")
+        if code:
+            raise HostError(f"{argv[0]}: {_last(err) or f'exit code {code}'}", where=self.destination)
+        return out
+
     def has(self, program: str) -> bool:
         """Return whether ``program`` is on PATH there."""
         return self.run(["sh", "-c", 'command -v -- "$1" >/dev/null', "sh", program]).ok
 
     def identity(self) -> Identity:
-        """Return who we are there; see `Host.identity`."""
+        """Return who we are there, as it was when that was asked first; see `Host.identity`."""
+        if self._known is None:
+            self._known = self._identity()
+        return self._known
+
+    def _identity(self) -> Identity:
         script = 'id -un && printf "%s\\n" "$HOME" && uname -n && cat /proc/sys/kernel/random/boot_id'
         done = self.run(["sh", "-c", script])
         lines = done.stdout.splitlines()
@@ -119,6 +203,10 @@ class OpenSSHHost:
         if code:
             raise HostError(f"cannot be read: {_last(err)}", where=f"{self.destination}:{source}")
         unpack(archive, target)
+
+    def master(self) -> int | None:
+        """Return the process that holds the connection, None where there is none."""
+        return self._master()
 
     def _run(self, argv: Sequence[str], timeout: float, stdin: bytes) -> tuple[int, bytes, str]:
         self.connect()
@@ -150,16 +238,39 @@ class OpenSSHHost:
         # Of an option that is there twice the first holds: what the caller says comes first, then the user's.
         return [program, *more, *self.options, *options, "-o", f"ControlPath={self.socket}"]
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from making the connection at the same time: one of them would not be shared."""
+        folder = os.open(self.socket.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _ended(self, how: str) -> None:
+        journal.ended(self._key, how)
+        self._key, self._is_ours = "", False
+
     def _connect(self, ask: bool) -> None:
         path = self.socket
-        if len(os.fsencode(path)) > LONGEST:
-            raise HostError("a socket's path may not be so long", where=str(path), hint="set XDG_RUNTIME_DIR")
+        if self._is_ours:
+            self._ended("lost")
         with contextlib.suppress(OSError):
             path.unlink()  # of one that was killed; nobody answers there
         self._key = journal.intend("process", role="ssh", name=self.destination, socket=str(path))
         with tempfile.NamedTemporaryFile(prefix="pilotage-ssh-") as said:
             # In the background once no person is needed any more. It keeps what it writes to: a pipe would not end.
-            more = ["-f", "-N", "-E", said.name, "-o", "ControlMaster=yes", "-o", f"ControlPersist={IDLE}"]
+            more = [
+                "-f",
+                "-N",
+                "-E",
+                said.name,
+                "-o",
+                "ControlMaster=yes",
+                "-o",
+                f"ControlPersist={self._stays or 'yes'}",
+            ]
             if ask:
                 more += ["-o", "BatchMode=no"]
             try:
@@ -176,8 +287,9 @@ class OpenSSHHost:
             words = said.read().decode(errors="replace")
         master = self._master()
         if done.returncode or master is None:
-            journal.ended(self._key, "was not made")
+            self._ended("was not made")
             raise self._error(words)
+        self._is_ours = True
         journal.identify(self._key, **processes.identity(master))
 
     def _master(self) -> int | None:
@@ -188,11 +300,10 @@ class OpenSSHHost:
         found = re.search(r"pid=(\d+)", done.stderr) if done is not None and done.returncode == 0 else None
         return int(found[1]) if found else None
 
-    def _control(self, what: str) -> subprocess.CompletedProcess[str] | None:
+    def _control(self, what: str, *more: str) -> subprocess.CompletedProcess[str] | None:
+        command = [*self._ssh("-O", what, *more), self.destination]
         try:
-            return subprocess.run(
-                [*self._ssh("-O", what), self.destination], capture_output=True, text=True, timeout=10, check=False
-            )
+            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         except subprocess.TimeoutExpired:
             return None
 
@@ -247,6 +358,10 @@ def ended(stderr: str, mark: str) -> tuple[str, int | None]:
     if found is None:
         return stderr, None
     return stderr[: found.start()] + stderr[found.end() :], int(found[1])
+
+
+def _forwarding(port: int, to: int, address: str) -> str:
+    return f"{address}:{port}:{LOOPBACK}:{to}"
 
 
 def _last(words: str) -> str:

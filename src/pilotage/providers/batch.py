@@ -6,16 +6,20 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.errors import SubmitException
 
 from pilotage import journal
+from pilotage.errors import HostError
 from pilotage.hosts.local import LocalHost
 from pilotage.providers.ledger import Ledger
 from pilotage.schedulers import batch
 from pilotage.schedulers.batch import Batch, Observed, RefusedError, State
+
+if TYPE_CHECKING:
+    from pilotage.hosts.far import FarFolder
 
 STATES = {
     State.PENDING: JobState.PENDING,
@@ -46,6 +50,8 @@ class LedgerJobs:
     launcher: Any
     cmd_timeout: int
     resources: dict[object, dict[str, Any]]
+    far: FarFolder | None = None
+    """Where scripts and logs are, and whose host runs the scheduler's commands, where that is a login host."""
     _ledger: Ledger | None = None
 
     def batch(self) -> Batch:
@@ -57,7 +63,8 @@ class LedgerJobs:
         """What became of the jobs."""
         with _MAKING:  # blocks are started on one thread, and looked at on another
             if self._ledger is None:
-                self._ledger = Ledger(self.batch(), LocalHost(), timeout=max(self.cmd_timeout, 10))
+                host = LocalHost() if self.far is None else self.far.host
+                self._ledger = Ledger(self.batch(), host, timeout=max(self.cmd_timeout, 10))
             return self._ledger
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.auto") -> str:
@@ -67,7 +74,8 @@ class LedgerJobs:
         """
         name = f"{journal.job_name(job_name)}.{time.time():.6f}"
         script = (Path(self.script_dir or ".") / name).absolute()
-        folder, out, err = str(script.parent), f"{script}.stdout", f"{script}.stderr"
+        there = str(script) if self.far is None else self.far.path(script)
+        folder, out, err = str(Path(there).parent), f"{there}.stdout", f"{there}.stderr"
         wrapped = self.launcher(command, tasks_per_node, self.nodes_per_block, folder)
         configs: Mapping[str, Any] = {
             "submit_script_dir": folder,
@@ -78,10 +86,14 @@ class LedgerJobs:
         }
         self._write_submit_script("", str(script), name, configs)
         try:
-            handle = self.ledger.submit(str(script), name)
+            if self.far is not None:
+                self.far.send(script)
+            handle = self.ledger.submit(there, name)
         except RefusedError as error:
             raise SubmitException(name, f"{self.scheduler_name} refused it: {error}") from error
-        status = BlockStatus(JobState.PENDING, stdout_path=out, stderr_path=err)
+        except HostError as error:
+            raise SubmitException(name, f"its script was not sent: {error}") from error
+        status = BlockStatus(JobState.PENDING, stdout_path=f"{script}.stdout", stderr_path=f"{script}.stderr")
         self.resources[handle] = {"job_id": handle, "status": status}
         return handle
 
@@ -107,6 +119,9 @@ class LedgerJobs:
         paths = {"stdout_path": before.stdout_path, "stderr_path": before.stderr_path}
         status = BlockStatus(STATES[observed.state], observed.words, observed.exit_code, **paths)
         status.held = observed.state is State.HELD
+        if self.far is not None and status.terminal and not before.terminal:
+            for path in filter(None, paths.values()):  # what it has written says why, as far as it can be had now
+                self.far.fetch(path)
         resource["status"] = status
         return status
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from pilotage import events
-from pilotage.hosts.base import Completed, Host
+from pilotage.errors import HostError
+from pilotage.hosts.base import LATE, Completed, Host
 
 SLOW = 5.0
 """Seconds without an answer to one command after which that is told."""
@@ -46,6 +47,8 @@ class Commands:
         timer.start()
         try:
             answer = self._host.run(argv, timeout=self._timeout)
+        except HostError as error:  # a connection that broke: what it began may have been done, or not
+            answer = Completed(tuple(argv), LATE, "", str(error).splitlines()[0])
         finally:
             timer.cancel()
         if answer.ok:  # one that is always slow is told of once

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pilotage import journal
 from pilotage.errors import PilotageError
-from pilotage.hosts.base import LATE, Completed
+from pilotage.hosts.base import LATE, Completed, Host
 from pilotage.hosts.local import LocalHost
 from pilotage.providers.unanswered import GHOST
 from pilotage.schedulers import batch
 from pilotage.schedulers.batch import Batch, UnclearError, together
+
+if TYPE_CHECKING:
+    from pilotage.hosts.openssh import OpenSSHHost
 
 TIMEOUT = 30.0
 SOON = 1.0
@@ -22,17 +25,28 @@ SOON = 1.0
 def end(entries: Sequence[journal.Entry]) -> dict[str, str]:
     """Cancel jobs, found by their names where they have no ids yet; return by key why some may not be gone."""
     found: dict[str, str] = {}
-    for name, clusters in dict.fromkeys(map(_whose, entries)):
-        ours = [entry for entry in entries if _whose(entry) == (name, clusters)]
+    for whose in dict.fromkeys(map(_whose, entries)):
+        ours = [entry for entry in entries if _whose(entry) == whose]
+        name, clusters, login = whose
+        host = _login(login) if login else LocalHost()
         try:
-            found.update(_Ending(batch(name, **({"clusters": clusters} if clusters else {}))).end(ours))
+            found.update(_Ending(batch(name, **({"clusters": clusters} if clusters else {})), host).end(ours))
         except (PilotageError, OSError, UnclearError) as error:
             found.update((entry.key, f"{name} cannot be asked from here: {error}") for entry in ours)
+        finally:
+            if not isinstance(host, LocalHost):
+                host.leave()
     return found
 
 
-def _whose(entry: journal.Entry) -> tuple[str, str]:
-    return str(entry.what["scheduler"]), str(entry.what.get("clusters", ""))
+def _login(destination: str) -> OpenSSHHost:
+    from pilotage.hosts.openssh import A_MOMENT, OpenSSHHost
+
+    return OpenSSHHost(destination, stays=A_MOMENT)
+
+
+def _whose(entry: journal.Entry) -> tuple[str, str, str]:
+    return str(entry.what["scheduler"]), str(entry.what.get("clusters", "")), str(entry.what.get("login", ""))
 
 
 def over(scheduler: str, clusters: str, ids: Sequence[str]) -> list[str]:
@@ -59,9 +73,9 @@ def _is_called(entry: journal.Entry, name: str) -> bool:
 
 
 class _Ending:
-    def __init__(self, commands: Batch) -> None:
+    def __init__(self, commands: Batch, host: Host) -> None:
         self._commands = commands
-        self._host = LocalHost()
+        self._host = host
 
     def end(self, entries: Sequence[journal.Entry]) -> dict[str, str]:
         ids = {entry.key: self._known(entry) for entry in entries}
@@ -95,7 +109,7 @@ class _Ending:
         listed: Mapping[str, str] = {}
         for pause in (0.0, SOON) if wanted else ():
             time.sleep(pause)
-            listed = self._commands.parse_list(self._run(self._commands.list_command(getpass.getuser())))
+            listed = self._commands.parse_list(self._run(self._commands.list_command(self._host.identity().user)))
             if any(_is_called(entry, name) for entry in wanted for name in listed.values()):
                 break
         return listed

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import getpass
 import pwd
 import threading
 import time
@@ -22,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage import events, journal
+from pilotage.errors import HostError
 from pilotage.hosts.base import Host
 from pilotage.providers.commands import Commands
 from pilotage.providers.turns import Turns
@@ -88,6 +88,7 @@ class Ledger:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._batch = batch
+        self._host = host
         self._commands = Commands(batch.name, host, timeout, clock)
         self._clock = clock
         self._turns = Turns(clock, sleep)
@@ -108,7 +109,8 @@ class Ledger:
         """Submit a batch script under a name that no other job has; return the job's handle. Raises RefusedError."""
         with self._lock:
             self._turns.wait()
-            key = journal.intend("batch_job", scheduler=self._batch.name, name=name, **self._batch.place)
+            place = {**self._batch.place, **self._host.place}
+            key = journal.intend("batch_job", scheduler=self._batch.name, name=name, **place)
             now = self._clock()
             try:
                 job_id = self._submitted(script)
@@ -150,6 +152,12 @@ class Ledger:
                 self._settle(going[handle], Observed(State.CANCELLED, BY_US))
             return [handle not in left for handle in handles]
 
+    def _user(self) -> str:
+        try:
+            return self._host.identity().user
+        except HostError as error:
+            raise UnclearError(str(error)) from error
+
     def _to_be_watched(self, handle: str) -> str:
         self._interval, self._polled = SOONEST, None
         return handle
@@ -177,7 +185,7 @@ class Ledger:
                 answers = [self._commands.run(argv) for argv in self._batch.status_commands(list(asked))]
                 self._take_in(asked, self._batch.parse_status(answers))
             if self._unanswered:
-                answer = self._commands.run(self._batch.list_command(getpass.getuser()))
+                answer = self._commands.run(self._batch.list_command(self._user()))
                 for step in self._unanswered.look(self._batch.parse_list(answer), self._clock()):
                     self._take(step)
         except UnclearError as error:

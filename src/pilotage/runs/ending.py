@@ -22,17 +22,22 @@ def end_all(journal: Journal, *, patience: float = PATIENCE) -> list[tuple[Entry
     """
     entries = list(reversed(journal.open_entries()))
     # All processes at once: the patience with one is then the patience with all.
-    processes.end_known([e.id for e in entries if e.kind == "process" and e.id is not None], patience)
+    ours = [e.id for e in entries if e.kind == "process" and e.id is not None and not _is_ssh(e)]
+    processes.end_known(ours, patience)
     # All jobs of a scheduler with one command, and a scheduler that does not answer is waited for once.
     jobs = _end_batch_jobs([entry for entry in entries if entry.kind == "batch_job"])
     left = []
-    for entry in entries:
+    for entry in sorted(entries, key=_is_ssh):  # what is on other hosts is ended over these connections
         problem = jobs.get(entry.key) if entry.kind == "batch_job" else end(entry)
         if problem is None:
             _note(journal, entry)
         else:
             left.append((entry, problem))
     return left
+
+
+def _is_ssh(entry: Entry) -> bool:
+    return entry.kind == "process" and entry.what.get("role") == "ssh"
 
 
 def end(entry: Entry) -> str | None:
@@ -76,9 +81,18 @@ def end_process(entry: Entry) -> str | None:
         same_host = known.get("host") == processes.host() and not _same_space(known)
         return None if same_host else f"it is on host {known.get('host')}"
     left = processes.end_known([known], PATIENCE)
+    if _is_ssh(entry):
+        _remove(str(entry.what.get("socket")))
     if entry.what.get("group"):
         left += _end_group(int(known["pid"]), str(entry.what.get("run", "")))
     return f"processes {left} do not end" if left else None
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108  as below
+    except OSError:
+        return
 
 
 def _same_space(known: dict[str, object]) -> bool:
@@ -142,10 +156,42 @@ def end_provider_job(entry: Entry) -> str:
     return by_hand.end(entry)
 
 
+def end_tunnel(entry: Entry) -> str | None:
+    """Let a login host listen no more; with its connection that has ended too."""
+    known = entry.id
+    if known is None:
+        return None
+    from pilotage.hosts.openssh import OpenSSHHost
+
+    host = OpenSSHHost(str(entry.what["login"]))
+    host.cancel_forward(int(known["port"]), int(entry.what["to"]), str(known["address"]))
+    return None
+
+
+def end_remote_folder(entry: Entry) -> str | None:
+    """Bring here what was logged in a run's folder on a login host, and remove it."""
+    from pathlib import Path
+
+    from pilotage.errors import PilotageError
+    from pilotage.hosts.far import remove
+    from pilotage.hosts.openssh import A_MOMENT, OpenSSHHost
+
+    host = OpenSSHHost(str(entry.what["login"]), stays=A_MOMENT)
+    try:
+        remove(host, str((entry.id or entry.what).get("real") or entry.what["path"]), Path(str(entry.what["into"])))
+    except PilotageError as error:
+        return " ".join(str(error).split())
+    finally:
+        host.leave()
+    return None
+
+
 ENDERS: dict[str, Callable[[Entry], str | None]] = {
     "process": end_process,
     "temporary_file": end_temporary_file,
     "provider_job": end_provider_job,
+    "tunnel": end_tunnel,
+    "remote_folder": end_remote_folder,
 }
 
 

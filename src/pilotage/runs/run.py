@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from typing import Any
 
+from pilotage import journal
+from pilotage.errors import HostError
 from pilotage.events import Events
 from pilotage.paths import RunFolder
 from pilotage.runs import sweep
@@ -34,7 +37,29 @@ def begin(order: Order, given: str, options: Options) -> Started:
         from pilotage.runs.checkpoint import inherit  # imports Parsl
 
         inherit(RunFolder(folder.path.with_name(options.resumes)).checkpoint, folder.checkpoint)
+    _log_in(order, folder)
     return start(folder, given, options)
+
+
+def _log_in(order: Order, folder: RunFolder) -> None:
+    """Connect with the login hosts of a run, while there is a terminal to ask at. Raises HostError; the run has failed.
+
+    The connections are the run's: its journal has them, and its end ends them.
+    """
+    sites = [target.resolved.site for target in order.targets if target.resolved is not None]
+    if not any(getattr(site, "login", None) for site in sites):
+        return
+    from pilotage.assembly.login import connect
+
+    before, journal.current = journal.current, journal.Journal(folder.journal)
+    try:
+        connect(sites, ask=sys.stdin is not None and sys.stdin.isatty())
+    except HostError as error:
+        RunRecord(folder.path).finish("failed", error.exit_code, error.message)
+        sweep.sweep_one(folder)
+        raise
+    finally:
+        journal.current = before
 
 
 def watch(started: Started, order: Order, talk: Talk, *, live: bool) -> tuple[Ended, dict[str, Any]]:

@@ -238,7 +238,7 @@ class BlockSite(Site):
     engine: Engine = Field(default_factory=Engine)
     """How calls travel to the workers."""
 
-    @field_validator("address")
+    @field_validator("address", "inside_address", check_fields=False)
     @classmethod
     def _literal(cls, value: str | None) -> str | None:
         if value is not None:
@@ -336,13 +336,42 @@ class LocalSite(BlockSite):
         return self
 
 
+Absolute = Annotated[str, StringConstraints(pattern=r"^(/|~/|~$)[^\n\r]*$")]
+
+
 class BatchSite(BlockSite):
     """A site whose blocks are batch jobs."""
+
+    login: Line | None = None
+    """Login host as ssh knows it, such as ``user@host``, where the scheduler's commands are not on this machine."""
+    run_folder: Absolute = "~/.pilotage"
+    """Folder on the login host in which runs have theirs; compute nodes must see it."""
+    reach: Literal["auto", "direct", "gateway", "relay", "node"] = "auto"
+    """How workers reach a driver that is not on the login host: over a port at which its sshd listens for the nodes
+    (``gateway``), a ``relay`` on it, an SSH connection of each ``node`` to it, or ``direct``. ``auto`` takes the first
+    of gateway and relay that works.
+    """
+    inside_address: str | None = None
+    """IP address that compute nodes call the login host by; found when not given."""
 
     walltime: Walltime = "00:30:00"
     """Wall time of one block, HH:MM:SS."""
     scheduler_options: str = ""
     """Whole directive lines for the head of the batch script."""
+
+    def values(self) -> dict[str, Any]:
+        """Return the values in use: without a login host none of those about one."""
+        unused = set() if self.login is not None else {"run_folder", "reach", "inside_address"}
+        return {name: value for name, value in super().values().items() if name not in unused}
+
+    @model_validator(mode="after")
+    def _login_only(self) -> BatchSite:
+        stray = sorted({"run_folder", "reach", "inside_address"} & self.model_fields_set)
+        if self.login is None and stray:
+            raise ValueError(f"{', '.join(stray)}: only a site with login has that")
+        if self.login is not None and self.login.startswith("-"):
+            raise ValueError(f"login = {self.login!r} is no host")
+        return self
 
 
 class SlurmSite(BatchSite):

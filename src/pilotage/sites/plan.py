@@ -85,6 +85,8 @@ SHARED = ("nodes_per_block", "init_blocks", "min_blocks", "max_blocks", "paralle
 BATCH = (*SHARED, "walltime", "scheduler_options")
 HEARTBEAT = 5
 """Seconds between two heartbeats of a manager on another host: that nothing is heard of a node is told after twice."""
+OUTLASTS = 900
+"""Seconds without a heartbeat that workers and interchange bear, where a broken connection may be between them."""
 PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
     LocalSite: ("parsl.providers.LocalProvider", SHARED),
     SlurmSite: (
@@ -259,6 +261,8 @@ def _add_common(
     arguments["provider"] = _provider(resolved, site)
     if not isinstance(site, LocalSite):
         arguments["heartbeat_period"] = HEARTBEAT
+        if getattr(site, "login", None):
+            arguments["heartbeat_threshold"] = OUTLASTS
     if (walltime := getattr(site, "walltime", None)) and "drain_period" not in site.executor:
         arguments["drain_period"] = drain_period(walltime)
     _pass_on(resolved, "executor", site.executor, arguments, keys)

@@ -187,7 +187,7 @@ def _workers_at_most(known: argparse.Namespace) -> int:
 
 def _work_in(folder: str) -> None:
     try:
-        os.chdir(folder)
+        os.chdir(os.path.expanduser(folder))  # noqa: PTH111  ~ is whoever's home it is there
     except OSError as error:  # another machine need not have it
         sys.stderr.write(f"pilotage: cannot work in {folder}: {error.strerror}; staying in {os.getcwd()}\n")  # noqa: PTH109
 

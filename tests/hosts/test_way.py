@@ -1,0 +1,258 @@
+"""The way through a login host: that what goes in comes out, that it heals, and that nothing of it is left."""
+
+import contextlib
+import os
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hosts.sshd import Sshd
+from pilotage import events, journal
+from pilotage.errors import HostError
+from pilotage.hosts.far import FarFolder
+from pilotage.hosts.openssh import OpenSSHHost
+from pilotage.hosts.way import Way
+
+
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while data := self.request.recv(1 << 16):
+            self.request.sendall(data)
+
+
+@pytest.fixture
+def echo():
+    """The port of a server that answers with what it is sent."""
+    socketserver.ThreadingTCPServer.daemon_threads = True
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The journal and the events of a run."""
+    folder = tmp_path / "some-run"
+    (folder / "parsl").mkdir(parents=True)
+    monkeypatch.setattr(journal, "current", journal.Journal(folder / "journal.jsonl"))
+    monkeypatch.setattr(events, "current", events.Events(folder / "events.jsonl"))
+    return folder
+
+
+@pytest.fixture
+def gateway(tmp_path, cache, sockets):
+    """A host whose sshd listens where it is asked to; its server may be stopped."""
+    server = Sshd(tmp_path / "gateway", "GatewayPorts clientspecified")
+    server.start()
+    host = OpenSSHHost("far", server.options, sockets)
+    host.server = server
+    yield host
+    host.close()
+    server.stop()
+
+
+@pytest.fixture
+def begun(far, run, tmp_path):
+    """Open ways over an sshd that listens for its own host only; see `opened`."""
+    yield from opened(far, run, tmp_path)
+
+
+@pytest.fixture
+def begun_on_gateway(gateway, run, tmp_path):
+    """Open ways over one that listens where it is asked to."""
+    yield from opened(gateway, run, tmp_path)
+
+
+def opened(host, run, tmp_path):
+    """Yield what opens ways; all must be closed without anything being left."""
+    base, ways = tmp_path / "there", []
+
+    def begin(to, reach="auto", inside="127.0.0.2"):
+        folder = FarFolder(host, str(base), "label")
+        folder.begin(run / "parsl")
+        ways.append(Way(folder, sys.executable, reach, inside))
+        return ways[-1], ways[-1].open(to)
+
+    yield begin
+    for way in ways:
+        way.close()
+        way.folder.end()
+    assert not list(base.glob("*"))
+    left = [entry for entry in journal.current.open_entries() if entry.what.get("role") != "ssh"]
+    assert not left
+
+
+def talk(place, words=b"hello"):
+    with socket.create_connection(place, 5) as connection:
+        connection.sendall(words)
+        found = b""
+        while len(found) < len(words):
+            more = connection.recv(1 << 16)
+            if not more:
+                break
+            found += more
+        return found
+
+
+def listens(place):
+    with contextlib.suppress(OSError):
+        socket.create_connection(place, 1).close()
+        return True
+    return False
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def answers(place):
+    with contextlib.suppress(OSError):
+        return talk(place) == b"hello"
+    return False
+
+
+@pytest.mark.parametrize("reach", ["auto", "relay"])
+def test_a_relay_where_sshd_listens_for_itself_only(begun, echo, reach):
+    """The sshd here has GatewayPorts no: it says nothing, and binds its loopback."""
+    way, place = begun(echo, reach)
+    assert way.reach == "relay"
+    assert place[0] == "127.0.0.2"
+    assert talk(place) == b"hello"
+    big = os.urandom(3 << 20)
+    assert talk(place, big[: 1 << 20]) == big[: 1 << 20]
+    assert not listens(("127.0.0.3", place[1])), "exactly one address"
+    way.close()
+    assert not listens(place)
+
+
+def test_a_gateway_that_is_refused_is_told(begun, echo, far, run, tmp_path):
+    folder = FarFolder(far, str(tmp_path / "other"))
+    folder.begin(run / "parsl")
+    way = Way(folder, sys.executable, "gateway", "127.0.0.2")
+    with pytest.raises(HostError, match="does not listen at 127") as caught:
+        way.open(echo)
+    assert "GatewayPorts" in caught.value.hint
+    way.close()
+    folder.end()
+
+
+def test_a_gateway_needs_nothing_else(begun_on_gateway, echo):
+    way, place = begun_on_gateway(echo)
+    assert way.reach == "gateway"
+    assert way._relay is None
+    assert talk(place) == b"hello"
+    assert not listens(("127.0.0.3", place[1])), "exactly one address"
+
+
+@pytest.mark.parametrize("reach", ["relay", "gateway"])
+def test_a_lost_connection_is_made_anew_with_the_same_port(begun_on_gateway, gateway, echo, run, reach):
+    way, place = begun_on_gateway(echo, reach)
+    os.kill(gateway.master(), signal.SIGKILL)
+    wait_for(lambda: len(events.current.read()[0]) == 2)
+    assert way.is_up
+    assert answers(place)
+    assert [event["kind"] for event in events.current.read()[0]] == ["connection-lost", "connection-back"]
+
+
+def test_a_host_that_is_away_for_a_while(begun_on_gateway, gateway, echo):
+    _, place = begun_on_gateway(echo)
+    port = gateway.server.port
+    gateway.server.stop()
+    os.kill(gateway.master(), signal.SIGKILL)
+    time.sleep(3)
+    gateway.server.start()
+    assert gateway.server.port == port
+    wait_for(lambda: answers(place))
+
+
+def test_a_relay_that_was_killed_is_started_anew(begun, echo, run):
+    way, place = begun(echo, "relay")
+    relay = int(Path(way.folder.there, "relay.py.pid").read_text())
+    os.kill(relay, signal.SIGKILL)
+    wait_for(lambda: events.current.read()[0])
+    wait_for(lambda: answers(place))
+    assert int(Path(way.folder.there, "relay.py.pid").read_text()) != relay
+
+
+def test_a_relay_ends_with_what_has_started_it(begun, far, echo):
+    way, place = begun(echo, "relay")
+    way._stop.set()  # nobody is to start it anew
+    way._thread.join()
+    os.kill(way._relay.pid, signal.SIGKILL)
+    wait_for(lambda: not listens(place))
+
+
+def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gateway, echo, run):
+    """Workers know the port: nothing else will do, so it is tried until it is free."""
+    _, place = begun_on_gateway(echo, "gateway")
+    with contextlib.ExitStack() as stack:
+        gateway.server.stop()
+        os.kill(gateway.master(), signal.SIGKILL)
+        taken = stack.enter_context(socket.socket())
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def take():
+            with contextlib.suppress(OSError):
+                taken.bind(place)
+                taken.listen()
+                return True
+            return False
+
+        wait_for(take)
+        gateway.server.start()
+        wait_for(lambda: gateway.is_connected())
+        time.sleep(1)
+    wait_for(lambda: answers(place), 60)
+
+
+def test_the_nodes_connection(begun, echo):
+    """What each node does itself is begun from the loopback of the login host."""
+    way, place = begun(echo, "node")
+    assert place[0] == "127.0.0.1"
+    assert talk(place) == b"hello"
+    assert way.reach == "node"
+
+
+def test_a_far_folder(far, run, tmp_path):
+    folder = FarFolder(far, str(tmp_path / "runs"), "gpu")
+    there = Path(folder.begin(run / "parsl"))
+    assert there.name == "some-run.gpu"
+    assert there.stat().st_mode & 0o777 == 0o700
+    (entry,) = [entry for entry in journal.current.open_entries() if entry.kind == "remote_folder"]
+    assert entry.what["path"] == str(there)
+    keys = run / "parsl" / "certificates"
+    keys.mkdir(mode=0o700)
+    (keys / "key").write_text("secret")
+    assert folder.send(keys) == str(there / "certificates")
+    (there / "block-0").mkdir()
+    (there / "block-0" / "manager.log").write_text("words")
+    (there / "certificates" / "more").write_text("x")
+    (there / "large").write_bytes(b"x" * (17 << 20))
+    folder.end()
+    assert not there.exists()
+    assert (run / "parsl" / "block-0" / "manager.log").read_text() == "words"
+    assert not (run / "parsl" / "large").exists()
+    assert not (keys / "more").exists()
+    assert not [entry for entry in journal.current.open_entries() if entry.kind == "remote_folder"]
+
+
+def test_a_far_folder_that_cannot_be_made(far, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = FarFolder(far, str(tmp_path / "file"))
+    with pytest.raises(HostError, match="cannot be made") as caught:
+        folder.begin(run / "parsl")
+    assert "run_folder" in caught.value.hint
+    assert not [entry for entry in journal.current.open_entries() if entry.kind == "remote_folder"]
