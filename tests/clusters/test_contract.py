@@ -40,7 +40,7 @@ LABS = {
 ONE_BLOCK, ON_TWO_NODES = ("--set", "max_blocks=1"), ("--set", "nodes_per_block=2")
 
 
-class LoginHost:
+class LoginHost(LocalHost):
     """The head of a cluster."""
 
     def __init__(self, lab):

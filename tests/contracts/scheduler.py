@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pilotage.hosts.base import Completed
+from pilotage.hosts.local import LocalHost
 from pilotage.providers.ledger import Ledger
 from pilotage.schedulers import batch, scheduler
 from pilotage.schedulers.base import Block
@@ -138,7 +139,7 @@ class Clock:
         time.sleep(seconds / PACE)
 
 
-class Host:
+class Host(LocalHost):
     """A host in front of another, that counts and may change what is said."""
 
     def __init__(self, host, change=None):

@@ -6,6 +6,7 @@ import pytest
 
 from pilotage import journal
 from pilotage.hosts.base import Completed
+from pilotage.hosts.local import LocalHost
 from pilotage.providers import jobs
 from pilotage.providers.unanswered import GHOST
 
@@ -13,7 +14,7 @@ GONE = (1, "", "scancel: error: Kill job error on job id 7: Invalid job id speci
 FROZEN = (124, "", "no answer within 30 s")
 
 
-class Slurm:
+class Slurm(LocalHost):
     def __init__(self, listed=(), refused=()):
         self.listed, self.refused, self.asked = list(listed), dict(refused), []
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pilotage import events, journal
 from pilotage.hosts.base import Completed
+from pilotage.hosts.local import LocalHost
 from pilotage.providers import commands, turns, unanswered
 from pilotage.providers import ledger as module
 from pilotage.providers.commands import Commands
@@ -22,7 +23,7 @@ LATE = (124, "", "no answer within 30 s")
 NO_ACCOUNTING = (1, "Slurm accounting storage is disabled", "")
 
 
-class Machine:
+class Machine(LocalHost):
     """Answers commands from a table, and notes them; one of a list is used once, the last for ever."""
 
     def __init__(self, **answers):

@@ -10,6 +10,7 @@ from parsl.jobs.strategy import Strategy
 from parsl.launchers import SimpleLauncher
 
 from pilotage.hosts.base import Completed
+from pilotage.hosts.local import LocalHost
 from pilotage.providers import batch
 from pilotage.providers.flux import FluxProvider
 from pilotage.providers.ledger import Ledger
@@ -50,7 +51,7 @@ class Time:
         self.now += seconds
 
 
-class Machine:
+class Machine(LocalHost):
     """Answers a submission with its answer, and every other command with what is the case."""
 
     def __init__(self, submission, says):

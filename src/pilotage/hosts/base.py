@@ -58,6 +58,9 @@ class Host(Runner, Protocol):
     def place(self) -> Mapping[str, str]:
         """What of it goes into the journal, by which it is found again; nothing of this machine."""
 
+    def leave(self) -> None:
+        """End a connection that was made for this."""
+
     def identity(self) -> Identity:
         """Return who we are there."""
 

@@ -45,6 +45,9 @@ class LocalHost:
             return Completed(tuple(argv), LATE, _text(out), late)
         return Completed(tuple(argv), process.returncode, _text(out), _text(err))
 
+    def leave(self) -> None:
+        """Do nothing: there is no connection."""
+
     def has(self, program: str) -> bool:
         """Return whether ``program`` is on PATH."""
         return shutil.which(program) is not None

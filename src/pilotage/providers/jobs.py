@@ -34,8 +34,7 @@ def end(entries: Sequence[journal.Entry]) -> dict[str, str]:
         except (PilotageError, OSError, UnclearError) as error:
             found.update((entry.key, f"{name} cannot be asked from here: {error}") for entry in ours)
         finally:
-            if not isinstance(host, LocalHost):
-                host.leave()
+            host.leave()
     return found
 
 
