@@ -207,8 +207,10 @@ def value_for(field, schema, definitions):
         return st.one_of([value_for(field, option, definitions) for option in options])
     if field == "walltime":
         return st.from_regex(r"\A[0-9]{2}:[0-5][0-9]:[0-5][0-9]\Z")
-    if field == "address":
+    if field in ("address", "inside_address"):
         return st.ip_addresses(v=4).map(str)
+    if field == "run_folder":
+        return WORDS.map("/{}".format)
     if field == "cpu_affinity":
         return st.sampled_from(["none", "block", "alternating"])
     kind = schema["type"]
@@ -238,6 +240,9 @@ def any_site(draw):
             continue
         if field in schema.get("required", []) or draw(st.booleans()):
             data[field] = draw(value_for(field, part, definitions))
+    if "login" not in data:
+        for field in ("run_folder", "reach", "inside_address"):
+            data.pop(field, None)
     if scheduler == "parsl":
         data["provider"] = {"class": "LSFProvider"}
     data["init_blocks"] = data["min_blocks"] = min(data.get("init_blocks", 0), data.get("max_blocks", 1))
