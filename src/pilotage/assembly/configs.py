@@ -19,7 +19,7 @@ from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, Unsupp
 from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
 from pilotage.sites.merge import Table
-from pilotage.sites.models import BatchSite, BlockSite, KubernetesSite, LocalSite
+from pilotage.sites.models import BatchSite, BlockSite, KubernetesSite, LocalSite, Site, SSHSite
 from pilotage.sites.plan import HTEX, MPI, Call, Machine, Plan, plan, provider_settings
 from pilotage.sites.workers import pool
 from pilotage.worker import accelerators
@@ -233,16 +233,21 @@ def machine(resolved: Resolved, python: str | None = None) -> Machine:
     own = site.python if isinstance(site, BlockSite) else None
     visible = [len(ids) for ids in accelerators.given(os.environ).values()]
     return Machine(
-        python=own or python or ("python3" if getattr(site, "login", None) else sys.executable),
+        python=own or python or ("python3" if is_elsewhere(site) else sys.executable),
         cores=system.usable_cores(),
         address=_address(resolved),
         gpus=min(visible, default=system.accelerators()),
     )
 
 
+def is_elsewhere(site: Site) -> bool:
+    """Return whether a site's workers are reached by SSH."""
+    return isinstance(site, SSHSite) or (isinstance(site, BatchSite) and site.login is not None)
+
+
 def _address(resolved: Resolved) -> str:
     site = resolved.site
-    if isinstance(site, BatchSite) and site.login and site.reach != "direct":
+    if is_elsewhere(site) and getattr(site, "reach", "") != "direct":
         return "127.0.0.1"  # the other end of the way is another's address
     if not isinstance(site, BlockSite) or site.address:
         return (isinstance(site, BlockSite) and site.address) or "127.0.0.1"
@@ -325,6 +330,11 @@ def _defaults(provider: Any) -> dict[str, Any]:
 
 def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[str, Any]:
     """Return the arguments of our executors for a site with a login host, to which its provider then turns."""
+    if isinstance(site, SSHSite):
+        from pilotage.providers.pool import Pool
+
+        provider.pool = Pool(site.hosts, site.run_folder, machine.python, label)
+        return {"route": provider.pool, "worker_cwd": "~"}
     if getattr(site, "login", None) is None:
         return {}
     from pilotage.assembly.login import way

@@ -27,4 +27,4 @@ def send_client_keys(folder: Path, far: FarFolder) -> None:
             path = Path(made) / name
             path.touch(mode=0o600)
             path.write_text(text)
-        far.host.send(Path(made), far.path(folder))
+        far.send(folder, Path(made))

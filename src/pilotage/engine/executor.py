@@ -364,6 +364,7 @@ class HighThroughputExecutor(EarlyExecutor):
             super().shutdown(timeout)
         finally:
             self._close_route()
+            self._end_far()
         if self._interchange_is_gone():
             journal.ended(self._interchange_key, "shut down")
 
@@ -372,6 +373,7 @@ class HighThroughputExecutor(EarlyExecutor):
         self._cancel_first_blocks()
         self._release_port()
         self._close_route()
+        self._end_far()
         if self.interchange_proc is not None:
             super().shutdown()
             return

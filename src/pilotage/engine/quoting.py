@@ -30,9 +30,8 @@ class QuotingExecutor(AnsweringExecutor):
             self._far.begin(Path(self.run_dir))
         super().start()
 
-    def shutdown(self, timeout: float = 10.0) -> None:
-        """End the interchange, and bring here what workers have logged elsewhere."""
-        super().shutdown(timeout)
+    def _end_far(self) -> None:
+        """Bring here what workers have logged elsewhere, and remove the run's folder there."""
         if self._far is not None:
             try:
                 self._far.end()

@@ -18,6 +18,7 @@ from pilotage import journal
 from pilotage.errors import HostError
 from pilotage.hosts.base import Host, Runner
 from pilotage.hosts.openssh import OpenSSHHost
+from pilotage.hosts.transfer import packed
 
 BASE = "~/.pilotage"
 """Where the folders of runs are on a login host, unless the site says otherwise."""
@@ -82,10 +83,17 @@ class FarFolder:
         """Return where a path below this machine's folder is there."""
         return str(PurePosixPath(self.there) / Path(here).relative_to(self.here))
 
-    def send(self, here: str | os.PathLike[str]) -> str:
-        """Copy a file or folder to its place there; return that. Raises HostError."""
+    def send(self, here: str | os.PathLike[str], source: Path | None = None) -> str:
+        """Copy a file or folder to its place there; return that. Raises HostError.
+
+        ``source`` is where it is, if not in its place here.
+        """
+        return self.deliver(packed(source or Path(here)), here)
+
+    def deliver(self, archive: bytes, here: str | os.PathLike[str]) -> str:
+        """Write what is in an archive (`transfer.packed`) to the place there of a path here; return that place."""
         there = self.path(here)
-        self.host.send(Path(here), there)
+        self.host.put(archive, there)
         return there
 
     def fetch(self, here: str | os.PathLike[str]) -> bool:

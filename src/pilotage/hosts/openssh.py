@@ -193,7 +193,11 @@ class OpenSSHHost:
 
     def send(self, source: Path, target: str, *, timeout: float = 600) -> None:
         """Copy a file or a folder there; see `Host.send`."""
-        code, _, err = self._run(["sh", "-c", PUT, "sh", target], timeout, packed(source))
+        self.put(packed(source), target, timeout=timeout)
+
+    def put(self, archive: bytes, target: str, *, timeout: float = 600) -> None:
+        """Write a file or folder that was packed (`transfer.packed`) to ``target`` there. Raises HostError."""
+        code, _, err = self._run(["sh", "-c", PUT, "sh", target], timeout, archive)
         if code:
             raise HostError(f"cannot be written: {_last(err)}", where=f"{self.destination}:{target}")
 

@@ -22,6 +22,7 @@ _JOBS = {
     "pbspro": ("pilotage.schedulers.pbspro_jobs", "PBSProJobs"),
     "gridengine": ("pilotage.schedulers.gridengine_jobs", "GridEngineJobs"),
     "flux": ("pilotage.schedulers.flux_jobs", "FluxJobs"),
+    "ssh": ("pilotage.schedulers.ssh_jobs", "SSHJobs"),
 }
 NAMES: tuple[str, ...] = tuple(_HOMES)
 

@@ -459,11 +459,33 @@ class SSHSite(BlockSite):
 
     scheduler: Literal["ssh"]
     hosts: list[Line] = Field(min_length=1)
-    """Hosts as ssh knows them, such as ``user@node1``."""
+    """Hosts as ssh knows them, such as ``user@node1``; a block is one of them, ``max_blocks`` all when not given."""
+    run_folder: Absolute = "~/.pilotage"
+    """Folder on each host in which runs have theirs."""
 
-    refuses_to_run: ClassVar[str | None] = (
-        "Parsl no longer reaches hosts over SSH, and pilotage's own pool is not there yet"
-    )
+    needs_pilotage: ClassVar[str | None] = "Parsl no longer reaches hosts over SSH"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _all_of_them(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("hosts"), list) and values["hosts"]:
+            return {"max_blocks": len(values["hosts"]), **values}
+        return values
+
+    @model_validator(mode="after")
+    def _one_each(self) -> SSHSite:
+        if self.nodes_per_block != 1:
+            raise ValueError(f"a block is one host: nodes_per_block is {self.nodes_per_block}")
+        if self.mpi is not None:
+            raise ValueError("mpi: MPI programs need a scheduler's nodes")
+        if self.max_blocks > len(self.hosts):
+            raise ValueError(f"max_blocks ({self.max_blocks}) is more than there are hosts ({len(self.hosts)})")
+        for host in self.hosts:
+            if host.startswith("-") or not host or len(host.split()) != 1:
+                raise ValueError(f"{host!r} is no host")
+        if len(set(self.hosts)) < len(self.hosts):
+            raise ValueError("a host is there twice")
+        return self
 
 
 class ParslSite(BlockSite):

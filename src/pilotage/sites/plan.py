@@ -24,6 +24,7 @@ from pilotage.sites.models import (
     ParslSite,
     PBSProSite,
     SlurmSite,
+    SSHSite,
 )
 from pilotage.sites.workers import pool
 
@@ -134,6 +135,7 @@ PROVIDERS: dict[type[BlockSite], tuple[str, tuple[str, ...]]] = {
             "annotations",
         ),
     ),
+    SSHSite: ("pilotage.providers.pool.PoolProvider", (*SHARED, "hosts", "run_folder")),
 }
 RENDERED_ONLY: dict[type[BlockSite], tuple[str, ...]] = {SlurmSite: ("reservation",)}
 """Settings that Parsl's provider has no argument for, and our script a line; see `_in_parsls_words`."""
@@ -203,7 +205,7 @@ def _in_parsls_words(site: BlockSite, settings: Mapping[str, Any]) -> dict[str, 
 
 def launcher(site: BlockSite) -> Call | None:
     """Return the launcher's call, or None where Parsl's provider takes none."""
-    if isinstance(site, KubernetesSite):
+    if isinstance(site, KubernetesSite | SSHSite):
         return None
     if site.mpi is not None:  # one manager, which starts what runs on the other nodes
         return Call(f"{OUR_LAUNCHERS}.{LAUNCHERS['none']}")
@@ -261,7 +263,7 @@ def _add_common(
     arguments["provider"] = _provider(resolved, site)
     if not isinstance(site, LocalSite):
         arguments["heartbeat_period"] = HEARTBEAT
-        if getattr(site, "login", None):
+        if isinstance(site, SSHSite) or getattr(site, "login", None):
             arguments["heartbeat_threshold"] = OUTLASTS
     if (walltime := getattr(site, "walltime", None)) and "drain_period" not in site.executor:
         arguments["drain_period"] = drain_period(walltime)

@@ -56,6 +56,10 @@ def main(argv: Sequence[str]) -> None:
         sys.setrecursionlimit(arguments.recursion_limit)
     pool = arguments.pool
     sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
+    if place := os.environ.pop("PILOTAGE_INTERCHANGE", ""):  # known only where this runs
+        address, _, port = place.rpartition(":")
+        sys.argv = [part for part in sys.argv if not part.startswith("--port=")] + [f"--port={port}"]
+        _replace("-a", [address])
     known = _known(sys.argv[1:])
     if not known.uid:  # Parsl would choose one that the guard never hears of
         known.uid = os.urandom(6).hex()
