@@ -1,8 +1,12 @@
 """From a laptop that reaches only the login host's sshd: programs, by each way there is."""
 
 import sys
+import time
 
 import pytest
+
+from pilotage.events import Events
+from pilotage.journal import Journal
 
 SITE = """
 [site.lab]
@@ -39,6 +43,14 @@ def site(laptop):
     return write
 
 
+def nothing_is_left(laptop):
+    end = time.monotonic() + 20
+    while found := left(laptop):
+        assert time.monotonic() < end, found
+        time.sleep(0.5)
+    return True
+
+
 def left(laptop):
     """Return what is left on either side."""
     found = laptop.run("ls", "-A", "/home/cluster/runs", host="head").stdout.split()
@@ -48,17 +60,38 @@ def left(laptop):
 
 
 def open_entries(path):
-    from pilotage.journal import Journal
-
     return list(Journal(path).open_entries())
 
 
-@pytest.mark.parametrize(("login", "reach"), [("head", "relay"), ("head-gateway", "gateway")])
-def test_tasks_run_on_every_node(laptop, site, login, reach):
-    site(login)
+@pytest.mark.parametrize(
+    ("login", "reach", "expected"),
+    [("head", "auto", "relay"), ("head-gateway", "auto", "gateway"), ("head", "node", "node")],
+)
+def test_tasks_run_on_every_node(laptop, site, login, reach, expected):
+    site(login, f'reach = "{reach}"')
     laptop.place("hosts.py", HOSTS)
     assert "No such file" in laptop.run("ls", f"{laptop.home}/hosts.py", host="head").stderr
     done = laptop.pilotage("run", "--site", "lab", "hosts.py")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "['node1', 'node2']\n"
-    assert left(laptop) == []
+    (way,) = [event["detail"] for event in events_of(laptop) if event["kind"] == "way"]
+    assert way["reach"] == expected
+    assert nothing_is_left(laptop)
+
+
+def events_of(laptop):
+    (path,) = laptop.outside(f"{laptop.home}/.local/state/pilotage/runs").glob("*/events.jsonl")
+    return Events(path).read()[0]
+
+
+def test_a_pool_of_hosts(laptop):
+    text = f'[site.pool]\nscheduler = "ssh"\nhosts = ["node1", "node2"]\npython = "{sys.executable}"\n'
+    text += 'run_folder = "/tmp/runs"\nmax_workers_per_node = 1\ninit_blocks = 2\n'
+    laptop.place(".config/pilotage/pilotage.toml", text)
+    laptop.place("hosts.py", HOSTS)
+    done = laptop.pilotage("run", "--site", "pool", "hosts.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['node1', 'node2']\n"
+    for node in ("node1", "node2"):
+        assert laptop.run("ls", "-A", "/tmp/runs", host=node).stdout == ""
+    assert nothing_is_left(laptop)

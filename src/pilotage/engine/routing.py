@@ -39,7 +39,7 @@ class RoutedExecutor(QuotingExecutor):
     def _route_options(self) -> list[str]:
         """Return what our start of the pool is told of the route."""
         speaks = self.route is not None and is_usual_interchange(self.interchange_launch_cmd)
-        return ["--tunnelled"] if speaks else []
+        return ["--tunnelled", *getattr(self.route, "options", ())] if speaks else []
 
     def _close_route(self) -> None:
         if self.route is None or not self._route_is_open:

@@ -66,11 +66,20 @@ class Way:
     reach: the arrangement; ``auto`` takes ``gateway`` where that works, else ``relay``.
     inside: the login host's address for its nodes; found where it is not given.
     here: this machine's address, where nodes reach it directly.
+    nodes_connect: whether the workers of ``node`` are on other hosts than this one.
     """
 
     def __init__(
-        self, folder: FarFolder, python: str, reach: Reach = "auto", inside: str | None = None, here: str = LOOPBACK
+        self,
+        folder: FarFolder,
+        python: str,
+        reach: Reach = "auto",
+        inside: str | None = None,
+        here: str = LOOPBACK,
+        *,
+        nodes_connect: bool = True,
     ) -> None:
+        self.nodes_connect = nodes_connect
         self.folder = folder
         self.reach: Reach = reach
         self.inside = inside
@@ -103,10 +112,19 @@ class Way:
         self._to = port
         self._claim()
         address = self._arrange()
+        words = f"workers reach this machine by {self._host.destination} ({self.reach}), at {address}:{self._port}"
+        events.tell("way", words, login=self._host.destination, reach=self.reach, address=address, port=self._port)
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep, name=f"way-{self._host.destination}", daemon=True)
         self._thread.start()
         return address, self._port
+
+    @property
+    def options(self) -> list[str]:
+        """What our start of the pool is told: where each node connects by itself, with whom."""
+        if self.reach != "node" or not self.nodes_connect:
+            return []
+        return ["--via", f"{self.inside or self._host.identity().host}:{self._port}"]
 
     def close(self) -> None:
         """Give up the way; the run's folder there stays."""

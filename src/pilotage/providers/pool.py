@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,10 +148,10 @@ class Everywhere:
 
 def _member(name: str, base: str, python: str, label: str) -> Member:
     folder = FarFolder(openssh.host(name), base, label)
-    return Member(name, folder, Way(folder, python, "node"), Ledger(batch("ssh"), folder.host))
+    return Member(name, folder, Way(folder, python, "node", nodes_connect=False), Ledger(batch("ssh"), folder.host))
 
 
-class PoolProvider(ExecutionProvider, RepresentationMixin):  # type: ignore[misc]
+class PoolProvider(ExecutionProvider, RepresentationMixin):
     """Blocks on the hosts of a pool, one on each.
 
     Parameters
@@ -262,9 +262,13 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):  # type: ignore[misc
 
     def cancel(self, job_ids: Sequence[object]) -> list[bool]:
         """End blocks; return for each whether it has ended."""
-        jobs, done = [str(job) for job in job_ids], {}
-        work: list[Callable[[], None]] = [lambda job=job: done.update({job: self._cancel(job)}) for job in jobs]
-        threads = [threading.Thread(target=one) for one in work]
+        jobs = [str(job) for job in job_ids]
+        done: dict[str, bool] = {}
+
+        def end(job: str) -> None:
+            done[job] = self._cancel(job)
+
+        threads = [threading.Thread(target=end, args=(job,)) for job in jobs]
         for thread in threads:
             thread.start()
         for thread in threads:

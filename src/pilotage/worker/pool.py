@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--on-each", type=int, default=0, help="workers on each accelerator that the scheduler gives")
     parser.add_argument("--mpi", help="what starts the ranks of MPI programs")
     parser.add_argument("--mpi-options", default="", help="more options for it")
+    parser.add_argument("--via", metavar="HOST:PORT", help="a login host, and the port of its loopback to bring here")
     parser.add_argument("--tunnelled", action="store_true", help="the interchange is reached through a tunnel")
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
@@ -56,10 +57,14 @@ def main(argv: Sequence[str]) -> None:
         sys.setrecursionlimit(arguments.recursion_limit)
     pool = arguments.pool
     sys.argv = [POOL, *(pool[1:] if pool[:1] == ["--"] else pool)]
-    if place := os.environ.pop("PILOTAGE_INTERCHANGE", ""):  # known only where this runs
+    if arguments.via:
+        from pilotage.worker.via import LOOPBACK, through
+
+        host, _, port = arguments.via.rpartition(":")
+        _reach(LOOPBACK, str(through(host, int(port))))
+    elif place := os.environ.pop("PILOTAGE_INTERCHANGE", ""):  # known only where this runs
         address, _, port = place.rpartition(":")
-        sys.argv = [part for part in sys.argv if not part.startswith("--port=")] + [f"--port={port}"]
-        _replace("-a", [address])
+        _reach(address, port)
     known = _known(sys.argv[1:])
     if not known.uid:  # Parsl would choose one that the guard never hears of
         known.uid = os.urandom(6).hex()
@@ -121,6 +126,12 @@ def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequ
         return None
     _replace("--available-accelerators", found.entries)
     return found.variables
+
+
+def _reach(address: str, port: str) -> None:
+    """Put the interchange's address and port into Parsl's arguments."""
+    sys.argv = [part for part in sys.argv if not part.startswith("--port=")] + [f"--port={port}"]
+    _replace("-a", [address])
 
 
 def _replace(option: str, values: Sequence[str]) -> None:
