@@ -64,7 +64,7 @@ def test_validate(project, pilotage, user_file):
     done = pilotage.ask("site", "validate")
     assert done.returncode == 0, done.stderr
     assert "laptop: ok" in done.stderr
-    assert "ssh-pool: ok (can be shown, not run" in done.stderr
+    assert "ssh-pool: ok" in done.stderr
     user_file('[site.a]\nextends = "slurm"\nqoss = "x"\n[site.b]\nextends = "slurm"\nexecutor = { labl = 1 }\n')
     done = pilotage.ask("site", "validate")
     assert done.returncode == 2

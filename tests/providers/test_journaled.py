@@ -12,6 +12,7 @@ from parsl.providers.errors import SubmitException
 
 from pilotage import journal
 from pilotage.hosts.base import Completed
+from pilotage.hosts.local import LocalHost
 from pilotage.providers import jobs, journaled, scripts
 from pilotage.providers.local import LocalProvider as OurLocalProvider
 from pilotage.runs import ending
@@ -138,7 +139,7 @@ def test_without_a_run_nothing_is_written(monkeypatch):
 # A scheduler that is known
 
 
-class Host:
+class Host(LocalHost):
     """Answers the commands of a scheduler by the words on their lines."""
 
     def __init__(self, **answers):

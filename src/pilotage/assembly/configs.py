@@ -115,7 +115,6 @@ def check_before_start(chosen: Sequence[Target]) -> None:
 
                 raise missing(target.file)
             continue
-        refuse_if_unready(target.resolved)
         planned = plan(target.resolved, target.label, machine(target.resolved))
         _merge_config(arguments, set_by, planned, target.resolved)
         site = target.resolved.site
@@ -170,7 +169,6 @@ def config_of(
 
             executors.append(executor_from_file(target.file or Path(), target.label))
             continue
-        refuse_if_unready(target.resolved)
         planned = plan(target.resolved, target.label, machine(target.resolved))
         executors.append(_executor(target.resolved, planned, script_path))
         _merge_config(arguments, set_by, planned, target.resolved)
@@ -357,16 +355,6 @@ def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
         "mpi_options": site.mpi.options,
         "interchange_launch_cmd": interchange_command(sys.executable),
     }
-
-
-def refuse_if_unready(resolved: Resolved) -> None:
-    """Raise UnsupportedError where blocks of this scheduler cannot be run."""
-    if reason := type(resolved.site).refuses_to_run:
-        raise UnsupportedError(
-            f"sites of scheduler {resolved.site.scheduler!r} cannot be run: {reason}",
-            where=resolved.place("scheduler"),
-            hint=f"pilotage site show {resolved.name} --script shows what it would start",
-        )
 
 
 def _require_commands(resolved: Resolved) -> None:

@@ -24,7 +24,7 @@ def export(resolved: Resolved) -> str:
     in the module's head. Raises UnsupportedError for schedulers that Parsl has no provider for.
     """
     site = resolved.site
-    if (reason := type(site).refuses_to_run or type(site).needs_pilotage) is not None:
+    if (reason := site.needs_pilotage) is not None:
         hint = f"pilotage site show {resolved.name} --script shows what it would start"
         if isinstance(site, FluxSite):
             hint += (

@@ -93,7 +93,7 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
 
     address = site.address or "@address@"
     here = machine_for_rendering(resolved, python)
-    local_plan = plan(_as_renderable(resolved), resolved.name, replace(here, address="127.0.0.1"))
+    local_plan = plan(resolved, resolved.name, replace(here, address="127.0.0.1"))
     call = executor_call(local_plan, here.python)
     # The provider's part in the command is its number of nodes; a real one might ask the scheduler when made.
     stand_in = LocalProvider(nodes_per_block=site.nodes_per_block, launcher=SimpleLauncher())
@@ -130,13 +130,3 @@ def machine_for_rendering(resolved: Resolved, python: str | None) -> Machine:
 def _with_literal_address(site: Site) -> Site:
     given = (site.address if isinstance(site, BlockSite) else None) or "127.0.0.1"
     return site.model_copy(update={"address": given, "interface": None})
-
-
-def _as_renderable(resolved: Resolved) -> Resolved:
-    """Return the site with a provider that the plan knows, for schedulers that Parsl has no provider for."""
-    if type(resolved.site).refuses_to_run is None:
-        return resolved
-    site = resolved.site
-    shared = {name: getattr(site, name) for name in BlockSite.model_fields if name in type(site).model_fields}
-    shared |= {"scheduler": "parsl", "provider": {"class": "LocalProvider"}, "launcher": {}}
-    return replace(resolved, site=ParslSite.model_construct(site.model_fields_set, **shared))

@@ -18,18 +18,16 @@ from pilotage.sites.plan import Call, plan
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of one site: an error, or None; and what a person should know."""
+    """What was found of one site: an error, or None."""
 
     name: str
     error: PilotageError | None = None
-    note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report for ``--json``."""
         return {
             "site": self.name,
             "ok": self.error is None,
-            "note": self.note,
             "error": self.error and self.error.as_dict(),
         }
 
@@ -42,21 +40,19 @@ def validate_sites(catalogue: Catalogue, names: Sequence[str], assignments: Sequ
 def _validate(catalogue: Catalogue, name: str, assignments: Sequence[str]) -> Report:
     try:
         resolved = catalogue.resolve(name, overrides.parse(assignments, name))
-        note = check_arguments(resolved)
+        check_arguments(resolved)
         render(resolved)
     except PilotageError as error:
         return Report(name, error)
-    return Report(name, note=note)
+    return Report(name)
 
 
-def check_arguments(resolved: Resolved) -> str | None:
-    """Check every argument that a site passes to Parsl against the constructors; return a note, or None.
+def check_arguments(resolved: Resolved) -> None:
+    """Check every argument that a site passes to Parsl against the constructors; raises SiteError.
 
     Launchers are made, since they are pure; providers are only checked by signature, since some of Parsl's ask the
     scheduler or read credentials when they are made.
     """
-    if reason := type(resolved.site).refuses_to_run:
-        return f"can be shown, not run: {reason}"
     planned = plan(resolved, resolved.name, machine_for_rendering(resolved, None))
     for call in (executor_call(planned, "python"), planned.provider):
         if call is not None:
@@ -69,4 +65,3 @@ def check_arguments(resolved: Resolved) -> str | None:
         worker_command(resolved, site)  # makes the executor, which asks nothing
     config = Call("parsl.config.Config", planned.config, {key: ("config", key) for key in planned.config_keys})
     make(config, resolved)
-    return None

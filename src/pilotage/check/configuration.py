@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pilotage.assembly.configs import refuse_if_unready
 from pilotage.assembly.rendering import render
 from pilotage.assembly.validation import check_arguments
 from pilotage.check.context import Context
@@ -23,7 +22,6 @@ class Configuration(Probe):
         command = context.pilotage("site", "validate")
         context.say("importing Parsl")
         try:
-            refuse_if_unready(context.resolved)
             check_arguments(context.resolved)
             render(context.resolved)
         except PilotageError as error:

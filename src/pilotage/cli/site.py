@@ -103,7 +103,7 @@ def validate(output: Output, names: tuple[str, ...], assignments: tuple[str, ...
     reports = validate_sites(_catalogue(output), names, assignments)
     for report in reports:
         if report.error is None:
-            output.say(f"{report.name}: ok{f' ({report.note})' if report.note else ''}")
+            output.say(f"{report.name}: ok")
     output.data({"sites": [report.as_dict() for report in reports]})
     failed = [report.error for report in reports if report.error is not None]
     for error in failed:

@@ -7,7 +7,7 @@ a walltime written without quotes is a TOML time and is refused rather than gues
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -178,15 +178,15 @@ class Site(Model):
     config: dict[str, Any] = Field(default_factory=dict)
     """Anything for the constructor of ``parsl.Config``, such as ``retries``."""
 
-    refuses_to_run: ClassVar[str | None] = None
-    """Why blocks of such a site cannot be run."""
-    needs_pilotage: ClassVar[str | None] = None
-    """Why Parsl alone cannot run them."""
-
     @property
     def uses_blocks(self) -> bool:
         """Whether workers are started in blocks (all sites but threads)."""
         return True
+
+    @property
+    def needs_pilotage(self) -> str | None:
+        """Why Parsl alone cannot run its blocks, None where it can."""
+        return None
 
     def values(self) -> dict[str, Any]:
         """Return all values that mean something for this site, defaults included, as JSON has them."""
@@ -359,6 +359,11 @@ class BatchSite(BlockSite):
     scheduler_options: str = ""
     """Whole directive lines for the head of the batch script."""
 
+    @property
+    def needs_pilotage(self) -> str | None:
+        """That Parsl lacks what it takes, where the scheduler is on a login host."""
+        return None if self.login is None else "Parsl no longer reaches a scheduler over SSH"
+
     def values(self) -> dict[str, Any]:
         """Return the values in use: without a login host none of those about one."""
         unused = set() if self.login is not None else {"run_folder", "reach", "inside_address"}
@@ -423,7 +428,10 @@ class FluxSite(BatchSite):
     exclusive: bool = True
     """Whether nodes are not shared with other jobs."""
 
-    needs_pilotage: ClassVar[str | None] = "Parsl has no provider whose blocks are Flux jobs"
+    @property
+    def needs_pilotage(self) -> str | None:
+        """That Parsl lacks what it takes."""
+        return "Parsl has no provider whose blocks are Flux jobs"
 
 
 class KubernetesSite(BlockSite):
@@ -463,7 +471,10 @@ class SSHSite(BlockSite):
     run_folder: Absolute = "~/.pilotage"
     """Folder on each host in which runs have theirs."""
 
-    needs_pilotage: ClassVar[str | None] = "Parsl no longer reaches hosts over SSH"
+    @property
+    def needs_pilotage(self) -> str | None:
+        """That Parsl lacks what it takes."""
+        return "Parsl no longer reaches hosts over SSH"
 
     @model_validator(mode="before")
     @classmethod
