@@ -77,7 +77,7 @@ CASES = {
     "an unset variable": ("", SCRIPT, ["run", "s.py", "--site", ""], ["--site names no site", "unset"]),
     "extends from outside": ("", SCRIPT, "site show laptop --set extends=slurm", ["extends cannot be set"]),
     "a run folder of the site's": ("", SCRIPT, "run s.py --site laptop --set config.run_dir=x", ["config.run_dir", "each run"]),
-    "a host that nobody knows": ("", SCRIPT, "run s.py --site slurm --set login=no.such.host.invalid", ["no.such.host"]),
+    "a login that is an option": ("", SCRIPT, "run s.py --site slurm --set login=-x", ["login", "is no host"]),
     "an export that Parsl lacks": ("", SCRIPT, "site export ssh-pool", ["ssh", "no stand-alone Parsl config"]),
     "an export of Flux": ("", SCRIPT, "site export flux", ["no stand-alone Parsl config", "flux alloc", "WrappedLauncher"]),
     "an absent interface": ("", SCRIPT, "run s.py --site polaris", ["bond0", "--set address=IP"]),

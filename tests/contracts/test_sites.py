@@ -208,6 +208,8 @@ def value_for(field, schema, definitions):
         return st.from_regex(r"\A[0-9]{2}:[0-5][0-9]:[0-5][0-9]\Z")
     if field in ("address", "inside_address"):
         return st.ip_addresses(v=4).map(str)
+    if field == "login":
+        return st.just("user@host")
     if field == "run_folder":
         return WORDS.map("/{}".format)
     if field == "cpu_affinity":
