@@ -229,7 +229,7 @@ def test_a_config_file_sees_its_siblings_and_needs_no_path(script, pilotage, tmp
 
 
 def test_the_run_folder_is_private_and_what_was_shown_is_what_is_run(script, pilotage, private_home):
-    shown = pilotage.ask("site", "show", "laptop", "--script").stdout
+    shown = pilotage("site", "show", "laptop", "--script").stdout
     text = APP + "parsl.load()\nprint(pid().result() > 0)\n"
     record = json.loads(pilotage("run", script(text), "--site", "laptop", "--json").stdout)
     folder = Path(record["folder"])
