@@ -190,7 +190,7 @@ def submission_is_later_than_the_next(run):
     message = run.told("is submitted once more")
     run.ends_right()
     assert len(run.jobs("--states=all")) == 2, "the job that turned up is of this run"
-    return [message, run.told("has turned up")]
+    return [message, run.told("has turned up though its submission had no answer; it was cancelled")]
 
 
 def block_is_held(run):

@@ -67,7 +67,8 @@ class Table:
         yield HEAD
         yield "|---|---|---|---|"
         for fault, cells in rows.items():
-            yield JOB.sub("JOB", f"| {' | '.join((fault, *cells))} |")
+            line = JOB.sub("JOB", f"| {' | '.join((fault, *cells))} |")
+            yield re.sub(r"\b(job|process) \d+\b", r"\1 N", line)
 
     def write(self):
         """Write the table into the page of the docs."""

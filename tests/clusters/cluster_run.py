@@ -277,7 +277,7 @@ class Controller:
 
     def _process(self):
         head = psutil.Process(self._cluster.host("head").process)
-        found = [child for child in head.children() if "slurmctld" in child.name()]
+        found = [child for child in head.children() if "slurmctld" in (_name(child) or "")]
         return found[0] if found else None
 
     def save(self):
