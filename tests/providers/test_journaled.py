@@ -1,5 +1,7 @@
 """Jobs of any provider are in the journal, from before they are submitted until they are over."""
 
+import importlib
+import pkgutil
 import subprocess
 
 import pytest
@@ -10,11 +12,12 @@ from parsl.providers import GridEngineProvider, LocalProvider, LSFProvider, PBSP
 from parsl.providers.base import ExecutionProvider
 from parsl.providers.errors import SubmitException
 
-from pilotage import journal
+from pilotage import journal, providers
 from pilotage.hosts.base import Completed
 from pilotage.hosts.local import LocalHost
 from pilotage.providers import jobs, journaled, scripts
 from pilotage.providers.local import LocalProvider as OurLocalProvider
+from pilotage.providers.pool import PoolProvider
 from pilotage.runs import ending
 from pilotage.worker import processes
 
@@ -122,7 +125,7 @@ def test_it_stays_what_it_was(written):
 def test_those_that_keep_the_journal_themselves_stay_as_they_are(written):
     ours = OurLocalProvider()
     slurm = scripts.SlurmProvider(partition="debug", launcher=SimpleLauncher())
-    for provider in (ours, slurm):
+    for provider in (ours, slurm, PoolProvider(["node1"])):
         assert journaled.journaled(provider) is provider
         assert "submit" not in vars(provider)
 
@@ -134,6 +137,20 @@ def test_without_a_run_nothing_is_written(monkeypatch):
     provider = journaled.journaled(fake)
     assert provider.submit("run", 1, "block-0") == "block-0"
     assert provider.cancel(["block-0"]) == [True]
+
+
+def test_all_of_pilotages_own_keep_it_themselves(written):
+    """One that is written anew, and is not named there, would have each job in the journal twice."""
+    for module in pkgutil.iter_modules(providers.__path__):
+        found = vars(importlib.import_module(f"pilotage.providers.{module.name}")).values()
+        for kind in found:
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, ExecutionProvider)
+                and kind.__module__.startswith("pilotage")
+            ):
+                provider = kind.__new__(kind)
+                assert "submit" not in vars(journaled.journaled(provider)), kind
 
 
 # A scheduler that is known

@@ -45,6 +45,7 @@ class LedgerJobs:
     """Mixin for Parsl's ClusterProvider: its jobs are in a ledger, and by that in the journal."""
 
     scheduler_name: ClassVar[str]
+    keeps_journal: ClassVar[bool] = True
     script_dir: str | None
     nodes_per_block: int
     launcher: Any

@@ -18,9 +18,7 @@ from parsl.providers.errors import ExecutionProviderException, SubmitException
 
 from pilotage import journal
 from pilotage.providers import jobs
-from pilotage.providers.batch import LedgerJobs
 from pilotage.providers.ledger import NEW
-from pilotage.providers.local import LocalProvider as OurLocalProvider
 from pilotage.worker import processes
 
 SCHEDULERS = {SlurmProvider: "slurm", PBSProProvider: "pbspro", GridEngineProvider: "gridengine"}
@@ -33,8 +31,9 @@ def journaled(provider: P) -> P:
 
     Its three methods about jobs are replaced, and nothing else: it stays of its class, for whoever asks.
     """
-    sees_to_it = isinstance(provider, LedgerJobs | OurLocalProvider)
-    if not sees_to_it and not isinstance(getattr(provider.submit, "__self__", None), _Keeper):
+    if not getattr(provider, "keeps_journal", False) and not isinstance(
+        getattr(provider.submit, "__self__", None), _Keeper
+    ):
         keeper = _Keeper(provider)
         for method in (keeper.submit, keeper.status, keeper.cancel):
             setattr(provider, method.__name__, method)

@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 from parsl.jobs.states import JobState, JobStatus
@@ -37,6 +37,7 @@ class LocalProvider(ParslLocalProvider):
     """
 
     settings: Mapping[str, Any] = {}
+    keeps_journal: ClassVar[bool] = True
 
     def submit(self, command: str, tasks_per_node: int, job_name: str = "parsl.localprovider") -> str:
         """Start a block in a process group of its own; return its job id, the group's id."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from parsl.jobs.states import JobState, JobStatus
 from parsl.providers.base import ExecutionProvider
@@ -162,6 +162,8 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
 
     The others are those of all providers of Parsl; ``max_blocks`` is at most the number of hosts.
     """
+
+    keeps_journal: ClassVar[bool] = True
 
     def __init__(
         self,
