@@ -85,6 +85,22 @@ class Sshd:
                 raise RuntimeError((self.folder / "log").read_text())
             time.sleep(0.05)
 
+    def program(self, folder):
+        """Write a program ``ssh`` that knows this server as ``far``, into a new folder; return the PATH with it first.
+
+        The user's own settings are in the home folder of the password file, wherever HOME is.
+        """
+        folder.mkdir()
+        script = f'#!/bin/sh\nexec {shutil.which("ssh")} {shlex.join(self.options)} "$@"\n'
+        (folder / "ssh").write_text(script)
+        (folder / "ssh").chmod(0o755)
+        return f"{folder}:{os.environ['PATH']}"
+
+    def lock(self, passphrase):
+        """Give the user's key a passphrase."""
+        change = ["ssh-keygen", "-q", "-p", "-P", "", "-N", passphrase, "-f", str(self.folder / "user_key")]
+        subprocess.run(change, check=True, capture_output=True)
+
     def stop(self):
         """End it; what goes on over it goes on."""
         if self.process is not None:

@@ -61,7 +61,7 @@ def test_a_key_that_is_not_let_in(sshd, sockets, tmp_path):
     (tmp_path / "config").write_text(config.replace("user_key", "host_key"))
     with pytest.raises(LoginError, match="Permission denied") as caught:
         OpenSSHHost("far", ("-F", str(tmp_path / "config")), sockets).run(["true"])
-    assert caught.value.hint == "a person has to log in: ssh far"
+    assert caught.value.hint == "a person has to log in, on a terminal: pilotage login far"
 
 
 def test_nobody_answers(sockets, tmp_path, cache):

@@ -161,10 +161,11 @@ def test_a_gateway_needs_nothing_else(begun_on_gateway, echo):
 def test_a_lost_connection_is_made_anew_with_the_same_port(begun_on_gateway, gateway, echo, run, reach):
     way, place = begun_on_gateway(echo, reach)
     os.kill(gateway.master(), signal.SIGKILL)
-    wait_for(lambda: len(events.current.read()[0]) == 2)
+    wait_for(lambda: len(events.current.read()[0]) == 3)
     assert way.is_up
     assert answers(place)
-    assert [event["kind"] for event in events.current.read()[0]] == ["connection-lost", "connection-back"]
+    kinds = [event["kind"] for event in events.current.read()[0]]
+    assert kinds == ["way", "connection-lost", "connection-back"]
 
 
 def test_a_host_that_is_away_for_a_while(begun_on_gateway, gateway, echo):
@@ -182,7 +183,7 @@ def test_a_relay_that_was_killed_is_started_anew(begun, echo, run):
     way, place = begun(echo, "relay")
     relay = int(Path(way.folder.there, "relay.py.pid").read_text())
     os.kill(relay, signal.SIGKILL)
-    wait_for(lambda: events.current.read()[0])
+    wait_for(lambda: len(events.current.read()[0]) == 3)
     wait_for(lambda: answers(place))
     assert int(Path(way.folder.there, "relay.py.pid").read_text()) != relay
 

@@ -1,19 +1,40 @@
-"""Sites whose scheduler is on a login host: where their runs' folders are, and how their workers reach the driver."""
+"""Sites that are reached by SSH: their hosts, where their runs' folders are, how their workers reach the driver."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from pilotage.assembly.configs import targets
+from pilotage.errors import HostError, UnsupportedError, UsageError
 from pilotage.hosts import openssh
 from pilotage.hosts.far import FarFolder
 from pilotage.hosts.way import Way
-from pilotage.sites.models import BatchSite, Site
+from pilotage.sites.catalogue import Catalogue
+from pilotage.sites.models import BatchSite, Site, SSHSite
 from pilotage.sites.plan import Machine
 
 
-def login_of(site: Site) -> str | None:
-    """Return the login host of a site, None where its scheduler is asked on this machine."""
-    return site.login if isinstance(site, BatchSite) else None
+def hosts_of(site: Site) -> list[str]:
+    """Return the hosts that a site is reached by over SSH: its login host, those of a pool, or none."""
+    if isinstance(site, SSHSite):
+        return list(site.hosts)
+    return [site.login] if isinstance(site, BatchSite) and site.login is not None else []
+
+
+def hosts_called(name: str, assignments: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """Return the hosts of the site ``name``, or the host of that name where there is no such site."""
+    if name in catalogue.names():
+        resolved = targets(name, assignments, catalogue)[0].resolved
+        found = hosts_of(resolved.site) if resolved is not None else []
+        if not found:
+            hint = 'login = "user@host" in the site gives it one; or name a host: pilotage login user@host'
+            raise UnsupportedError(f"the site {name!r} is not reached by SSH", hint=hint)
+        return found
+    if assignments:
+        raise UsageError(f"--set is for a site, and there is no site {name!r}")
+    if name.startswith("-") or len(name.split()) != 1:
+        raise UsageError(f"{name!r} is no host")
+    return [name]
 
 
 def way(site: Site, label: str, machine: Machine) -> Way | None:
@@ -25,11 +46,23 @@ def way(site: Site, label: str, machine: Machine) -> Way | None:
 
 
 def connect(sites: Iterable[Site], *, ask: bool) -> None:
-    """Connect with the login hosts of sites, where there is no connection; raises HostError, LoginError.
+    """Connect with the hosts of sites, where there is no connection; raises HostError, LoginError.
+
+    One host of a pool that cannot be reached is no error while another can.
 
     Parameters
     ----------
     ask: whether a person may be asked for a passphrase or a second factor.
     """
-    for login in dict.fromkeys(filter(None, map(login_of, sites))):
-        openssh.host(login).connect(ask=ask)
+    for site in sites:
+        problems = [problem for name in hosts_of(site) if (problem := _connected(name, ask)) is not None]
+        if problems and len(problems) == len(hosts_of(site)):
+            raise problems[0]
+
+
+def _connected(name: str, ask: bool) -> HostError | None:
+    try:
+        openssh.host(name).connect(ask=ask)
+    except HostError as error:
+        return error
+    return None

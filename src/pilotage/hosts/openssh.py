@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,10 +35,14 @@ CONNECT = 20
 """Seconds that a machine has to answer at first."""
 A_DAYS_WORK = 12 * 3600
 """Seconds for which a connection that a person has made by `pilotage login` stays when nobody uses it."""
+REFUSED = 60.0
+"""Seconds for which a host that wants a person is not asked again without one: too many tries lock an account."""
 A_MOMENT = 60
 """Seconds for one that is wanted to end what others have left."""
 PERSON = 300
 """Seconds that a person has to give what is asked for."""
+CONTROL = 20
+"""Seconds that the process which holds a connection has to answer."""
 GRACE = 10
 """Seconds beyond a command's time limit, which the other side keeps, until the connection is given up."""
 LOOPBACK = "127.0.0.1"
@@ -80,6 +85,8 @@ class OpenSSHHost:
         self._folder = folder
         self._stays = stays
         self._is_ours = False
+        self._made: int | None = None
+        self._refused: tuple[float, LoginError] | None = None
         self._users = 0
         self._lock = threading.Lock()
         self._key = ""
@@ -109,8 +116,20 @@ class OpenSSHHost:
         if len(os.fsencode(self.socket)) > LONGEST:
             raise HostError("a socket's path may not be so long", where=str(self.socket), hint="set XDG_RUNTIME_DIR")
         with self._lock, self._alone():
-            if self._master() is None:
+            master = self._master()
+            if master is None:
+                self._remember_refusal(ask)
                 self._connect(ask)
+            elif self._is_ours and master != self._made:  # ours was lost, and somebody has made another
+                self._ended("lost")
+
+    def _remember_refusal(self, ask: bool) -> None:
+        """Raise what was said a moment ago, where nobody can be asked."""
+        if ask or self._refused is None:
+            return
+        when, error = self._refused
+        if time.monotonic() - when < REFUSED:
+            raise LoginError(error.message, where=error.where, hint=error.hint)
 
     def close(self) -> None:
         """End the shared connection and what goes on over it."""
@@ -292,8 +311,11 @@ class OpenSSHHost:
         master = self._master()
         if done.returncode or master is None:
             self._ended("was not made")
-            raise self._error(words)
-        self._is_ours = True
+            error = self._error(words, asked=ask)
+            if isinstance(error, LoginError):
+                self._refused = time.monotonic(), error
+            raise error
+        self._is_ours, self._made, self._refused = True, master, None
         journal.identify(self._key, **processes.identity(master))
 
     def _master(self) -> int | None:
@@ -307,14 +329,15 @@ class OpenSSHHost:
     def _control(self, what: str, *more: str) -> subprocess.CompletedProcess[str] | None:
         command = [*self._ssh("-O", what, *more), self.destination]
         try:
-            return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+            return subprocess.run(command, capture_output=True, text=True, timeout=CONTROL, check=False)
         except subprocess.TimeoutExpired:
             return None
 
-    def _error(self, words: str) -> HostError:
+    def _error(self, words: str, *, asked: bool = False) -> HostError:
         said = _last(words) or "the connection has ended"
         if "Permission denied" in said or "authentication" in said.lower():
-            return LoginError(said, where=self.destination, hint=f"a person has to log in: ssh {self.destination}")
+            hint = f"a person has to log in, on a terminal: pilotage login {shlex.quote(self.destination)}"
+            return LoginError(said, where=self.destination, hint=self._hint() if asked else hint)
         if "Host key verification failed" in words:
             hint = f"if the machine is new, accept its key once: ssh {self.destination}; if it is not, ask its staff"
             return HostError("its host key is not the known one", where=self.destination, hint=hint)

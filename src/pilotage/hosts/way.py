@@ -67,6 +67,8 @@ class Way:
     inside: the login host's address for its nodes; found where it is not given.
     here: this machine's address, where nodes reach it directly.
     nodes_connect: whether the workers of ``node`` are on other hosts than this one.
+
+    ``wants_person`` is whether the connection is lost and only a person can make it anew, by `pilotage login`.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Way:
         self._relay_key = ""
         self._key = ""
         self._master: Mapping[str, Any] | None = None
+        self.wants_person = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -252,8 +255,10 @@ class Way:
                 again()
             except LoginError as error:
                 told = self._tell_once(told, f"{name} wants a person: {error.message}; run `pilotage login {name}`")
+                self.wants_person = True
                 while not self._stop.wait(LOOK) and not self._host.is_connected():
                     pass
+                self.wants_person = False
             except (HostError, OSError) as error:
                 if time.monotonic() - begun > 30:
                     told = self._tell_once(told, f"{name} cannot be reached: {error}")

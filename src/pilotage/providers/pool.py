@@ -256,7 +256,7 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
 
     @staticmethod
     def _is_dead(member: Member) -> bool:
-        if member.way.is_up:
+        if member.way.is_up or member.way.wants_person:
             member.away = None
             return False
         member.away = time.monotonic() if member.away is None else member.away

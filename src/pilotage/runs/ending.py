@@ -82,10 +82,21 @@ def end_process(entry: Entry) -> str | None:
         return None if same_host else f"it is on host {known.get('host')}"
     left = processes.end_known([known], PATIENCE)
     if _is_ssh(entry):
-        _remove(str(entry.what.get("socket")))
+        _remove_socket(str(entry.what.get("socket")))
     if entry.what.get("group"):
         left += _end_group(int(known["pid"]), str(entry.what.get("run", "")))
     return f"processes {left} do not end" if left else None
+
+
+def _remove_socket(path: str) -> None:
+    """Remove the socket of a connection that has ended; where somebody answers there, it is another's by now."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.connect(path)
+        except OSError:
+            _remove(path)
 
 
 def _remove(path: str) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from pilotage import journal
+from pilotage.assembly.configs import is_elsewhere
 from pilotage.errors import HostError
 from pilotage.events import Events
 from pilotage.paths import RunFolder
@@ -47,7 +48,7 @@ def _log_in(order: Order, folder: RunFolder) -> None:
     The connections are the run's: its journal has them, and its end ends them.
     """
     sites = [target.resolved.site for target in order.targets if target.resolved is not None]
-    if not any(getattr(site, "login", None) for site in sites):
+    if not any(map(is_elsewhere, sites)):
         return
     from pilotage.assembly.login import connect
 
@@ -56,6 +57,10 @@ def _log_in(order: Order, folder: RunFolder) -> None:
         connect(sites, ask=sys.stdin is not None and sys.stdin.isatty())
     except HostError as error:
         RunRecord(folder.path).finish("failed", error.exit_code, error.message)
+        sweep.sweep_one(folder)
+        raise
+    except KeyboardInterrupt:  # a person who has changed his mind at the question
+        RunRecord(folder.path).finish("cancelled", 130, "interrupted while it was to log in")
         sweep.sweep_one(folder)
         raise
     finally:
