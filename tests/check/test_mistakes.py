@@ -143,7 +143,6 @@ MISTAKES = [
         "no class 'SrunLaucher'",
         ("launcher.class=SrunLaucher",),
     ),
-    Mistake("a scheduler whose blocks cannot be run", "configuration", "cannot be run", toml='extends = "ssh-pool"'),
     Mistake("a Python that is not there", "python", "there is no /nowhere/python", ("python=/nowhere/python",)),
     Mistake("a Python that is none", "python", "does not run", needs="python", before="echo Killed >&2; exit 137"),
     Mistake("a Python without Parsl", "python", "parsl not installed", needs="python", before='exec {python} -S "$@"'),
