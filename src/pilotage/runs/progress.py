@@ -112,6 +112,7 @@ class Progress:
         """Return tasks by state, tasks per second, blocks by state, and seconds since the start."""
         tasks: Counter[str] = Counter()
         blocks: Counter[str] = Counter()
+        of_executors: dict[str, Counter[str]] = {}
         waits: list[str] = []
         reused = nodes = 0
         for kernel in self._kernels:
@@ -119,8 +120,10 @@ class Progress:
                 tasks[WORDS.get(state.name, "launched")] += count
                 reused += count if state.name == "memo_done" else 0
             if not kernel.cleanup_called:
-                states, running, words = _blocks(kernel)
-                blocks.update(states)
+                by_label, running, words = _blocks(kernel)
+                for label, states in by_label.items():
+                    blocks.update(states)
+                    of_executors.setdefault(label, Counter()).update(states)
                 nodes += running
                 waits += words
         others = self._others() if self._others is not None else None
@@ -143,6 +146,7 @@ class Progress:
             "eta": self._eta(clock, counts),
             "node_hours": round((self._node_seconds + (others.node_seconds if others else 0.0)) / 3600, 6),
             "blocks": dict(blocks),
+            "blocks_of": {label: dict(states) for label, states in of_executors.items()},
             "waits_for": "; ".join(dict.fromkeys(waits)),
             "elapsed": round(now, 3),
             "kernels": len(self._kernels),
@@ -209,21 +213,20 @@ def _is_bad(executor: Any) -> bool:
     return bool(getattr(executor, "bad_state_is_set", False))
 
 
-def _blocks(kernel: DataFlowKernel) -> tuple[Counter[str], int, list[str]]:
-    """Return how many blocks there are by state, the nodes of those that run, and what others wait for."""
-    states: Counter[str] = Counter()
+def _blocks(kernel: DataFlowKernel) -> tuple[dict[str, Counter[str]], int, list[str]]:
+    """Return how many blocks there are by executor and state, the nodes of those that run, and what others wait for."""
+    states: dict[str, Counter[str]] = {}
     waits = []
     nodes = 0
-    for executor in list(kernel.executors.values()):
+    for label, executor in list(kernel.executors.items()):
         facade = getattr(executor, "status_facade", None)
         if isinstance(facade, dict):
-            found: Counter[str] = Counter()
+            found = states[label] = Counter()
             for status in list(facade.values()):
                 word = status.state.name.lower()
                 found["held" if word == "pending" and getattr(status, "held", False) else word] += 1
                 if word == "pending" and status.message:
-                    waits.append(status.message)
-            states.update(found)
+                    waits.append((label, status.message))
             provider = getattr(executor, "provider", None)
             nodes += found["running"] * getattr(provider, "nodes_per_block", 1)
-    return states, nodes, waits
+    return states, nodes, [f"{label}: {words}" if len(states) > 1 else words for label, words in waits]

@@ -69,7 +69,12 @@ class RunRecord:
             ended=iso(now),
             elapsed=round(now - self.values.get("started_at", now), 3),
             error=read_json(self.folder / "error.json") or None,
-            **{**counts(progress), "blocks": {}, "waits_for": ""},  # none runs any more, whatever the last sample saw
+            **{
+                **counts(progress),
+                "blocks": {},
+                "blocks_of": {},
+                "waits_for": "",
+            },  # none runs any more, whatever the last sample saw
         )
         write_json(self.folder / "run.json", self.values)
 
@@ -94,6 +99,7 @@ def counts(progress: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tasks": progress.get("tasks", {}),
         "blocks": progress.get("blocks", {}),
+        "blocks_of": progress.get("blocks_of", {}),
         "waits_for": progress.get("waits_for", ""),
         "node_hours": progress.get("node_hours", 0.0),
         "own_config": progress.get("own_config", False),

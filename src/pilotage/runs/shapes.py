@@ -60,6 +60,11 @@ RUN_PROPERTIES: dict[str, Any] = {
     "rate": {**NUMBER, "description": "Tasks a second: of late for a run that goes on, else over all of it."},
     "eta": {**NUMBER_OR_NULL, "description": "Seconds left, where no task has been added for a while."},
     "blocks": {"type": "object", "additionalProperties": COUNT, "description": "Number of blocks by state."},
+    "blocks_of": {
+        "type": "object",
+        "additionalProperties": {"type": "object", "additionalProperties": COUNT},
+        "description": "The same of each executor that has blocks, by its label.",
+    },
     "waits_for": {**TEXT, "description": "What the scheduler says of blocks that wait; empty where none does."},
     "node_hours": NUMBER,
     "own_config": {"type": "boolean", "description": "Whether the script has loaded a config of its own."},

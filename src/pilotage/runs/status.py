@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from pilotage.paths import RunFolder
 from pilotage.runs.record import read_json
@@ -34,7 +35,7 @@ class StatusLine:
             f" · {tasks['changed']:,} of changed apps" if tasks.get("changed") else "",
             f" · {progress['rate']:,.0f}/s",
             f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
-            f" · {_blocks(progress['blocks'])}" if progress["blocks"] else "",
+            f" · {_all_blocks(progress)}" if progress["blocks"] else "",
             f" · waits: {progress['waits_for']}" if progress.get("waits_for") else "",
             (f" · {clock(time.monotonic() - self._started)}", "dim"),
         )
@@ -43,6 +44,14 @@ class StatusLine:
         with console.capture() as capture:
             console.print(text, end="", soft_wrap=True)
         return capture.get()
+
+
+def _all_blocks(progress: dict[str, Any]) -> str:
+    """Return the blocks by state, of each executor where several have any."""
+    those = {label: states for label, states in progress.get("blocks_of", {}).items() if states}
+    if len(those) < 2:
+        return _blocks(progress["blocks"])
+    return " · ".join(f"{label}: {_blocks(states)}" for label, states in those.items())
 
 
 def _blocks(states: dict[str, int]) -> str:

@@ -79,7 +79,7 @@ def full(run: Mapping[str, Any]) -> str:
     if run["resumes"]:
         lines.append(f"resumes    {run['resumes']}")
     if run["blocks"]:
-        lines.append("blocks     " + ", ".join(f"{count} {state}" for state, count in sorted(run["blocks"].items())))
+        lines += [f"blocks     {blocks}" for blocks in _all_blocks(run)]
     if run["waits_for"]:
         lines.append(f"waits      {run['waits_for']}")
     if run["versions"]:
@@ -95,6 +95,17 @@ def full(run: Mapping[str, Any]) -> str:
     if run["failures"]:
         lines += ["", failed(run["failures"], always=True)]
     return "\n".join(lines)
+
+
+def _all_blocks(run: Mapping[str, Any]) -> list[str]:
+    """Return the blocks by state, of each executor where several have any."""
+    those = {f"{label}: ": states for label, states in run["blocks_of"].items() if states}
+    if len(those) < 2:
+        those = {"": run["blocks"]}
+    return [
+        label + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        for label, states in those.items()
+    ]
 
 
 def _all_tasks(run: Mapping[str, Any]) -> str:
