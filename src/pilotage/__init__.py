@@ -1,7 +1,8 @@
 """pilotage: any Parsl workflow, unchanged, on any site.
 
 ``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. ``map`` and ``submit_all`` take
-iterables of any length through it. All are imported when first used, so that ``import pilotage`` costs nothing.
+iterables of any length through it. ``rules`` says of an app how its calls travel, ``fallback`` where they go on when a
+site fails. All are imported when first used, so that ``import pilotage`` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pilotage.assembly.configs import config
+    from pilotage.engine.fallback import fallback
     from pilotage.engine.mapping import map, submit_all
     from pilotage.engine.rules import rules
     from pilotage.errors import PilotageError
     from pilotage.runs.plain import load
 
-__all__ = ["PilotageError", "__version__", "config", "load", "map", "rules", "submit_all"]
+__all__ = ["PilotageError", "__version__", "config", "fallback", "load", "map", "rules", "submit_all"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "PilotageError": "pilotage.errors",
     "config": "pilotage.assembly.configs",
+    "fallback": "pilotage.engine.fallback",
     "load": "pilotage.runs.plain",
     "map": "pilotage.engine.mapping",
     "rules": "pilotage.engine.rules",

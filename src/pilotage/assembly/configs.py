@@ -176,6 +176,11 @@ def config_of(
         from pilotage.worker.logs import RingLogging
 
         arguments.setdefault("initialize_logging", RingLogging())
+    from pilotage.engine.fallback import fallback
+    from pilotage.engine.together import start_together
+
+    start_together(executors)
+    arguments["retry_handler"] = fallback()
     arguments["run_dir"] = run_dir or folder_of_run or str(paths.RunFolder.to_come().parsl)
     call = Call("parsl.config.Config", {**arguments, "executors": executors}, {k: ("config", k) for k in set_by})
     owner = next((t.resolved for t in chosen if t.resolved is not None), None)

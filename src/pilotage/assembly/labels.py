@@ -50,6 +50,8 @@ def redirect_labels(
     """
     import logging
 
+    from pilotage.engine.fallback import order_of
+
     logger = logging.getLogger("pilotage")
     dfk.executors = Labels(dfk.executors, say or logger.warning, set() if said is None else said)
     original = dfk.submit
@@ -57,6 +59,8 @@ def redirect_labels(
     def submit(func: Callable[..., Any], app_args: Any, executors: Any, *rest: Any, **more: Any) -> Any:
         # Parsl draws from the list first and looks the label up in its own thread, where an error of ours would
         # reach the user as a ValueError about a task; here it is raised where the app is called.
+        if executors == "all" and (order := order_of(func)):
+            executors = [order[0]]
         for label in executors if isinstance(executors, list) else ():
             dfk.executors[label]
         return original(func, app_args, executors, *rest, **more)

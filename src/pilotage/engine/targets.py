@@ -19,6 +19,7 @@ from parsl.dataflow.dflow import DataFlowKernelLoader
 from parsl.errors import NoDataFlowKernelError
 from parsl.jobs.states import JobState
 
+from pilotage.engine.fallback import ORDER
 from pilotage.engine.rules import RULES
 from pilotage.errors import LabelError, UsageError, did_you_mean
 from pilotage.worker.chunks import PLAIN, chunked, one
@@ -61,6 +62,7 @@ class Target:
         if self.app is None:
             call = one(function)
             call.__name__ = call.__qualname__ = str(getattr(function, "__name__", type(function).__name__))
+            _mark_like(call, function)
             # Parsl looks at the signature of what it makes an app of, and not every builtin has one.
             self._single: AppBase = PythonApp(call, self.kernel, executors=self.executors)
             self.function = function
@@ -91,8 +93,7 @@ class Target:
                 options[RESOURCES] = resources
         run = chunked(function, star)
         run.__name__ = self._single.__name__
-        if rules := getattr(self.function, RULES, None):
-            vars(run)[RULES] = rules
+        _mark_like(run, self.app.func if self.app is not None else self.function)
         place = getattr(self.function, "__module__", None), getattr(self.function, "__qualname__", None), star
         which = "{} {} {}".format(*place)
         executors, cache, submit = self.executors, self.cache, self.kernel.submit
@@ -188,6 +189,13 @@ class Target:
             hint=f"it submits as its results are taken: take them before the kernel is closed "
             f"(list({self.caller}(...)) takes all)",
         )
+
+
+def _mark_like(call: Any, function: Callable[..., Any]) -> None:
+    """Let what Parsl calls say of itself what the function says."""
+    for name in (RULES, ORDER):
+        if said := getattr(function, name, None):
+            vars(call)[name] = said
 
 
 def workers_of(executor: Any) -> int:
