@@ -53,6 +53,13 @@ def test_a_worker_that_dies_takes_its_call_to_the_next_site(script, pilotage):
     assert "was killed by SIGKILL" in done.stderr
 
 
+@pytest.mark.parametrize("app", ["@python_app", "@python_app(executors=['gpu'])"])
+def test_without_its_first_site_an_app_starts_at_the_next(script, pilotage, app):
+    text = FAILOVER.replace("@python_app", app)
+    done = pilotage("run", script(text), "--site", "cpu=threads", "--site", "other=laptop")
+    assert (done.returncode, done.stdout) == (0, "190 {True}\n"), done.stderr
+
+
 def test_with_one_site_it_means_nothing(script, pilotage):
     done = pilotage("run", script(FAILOVER), "--site", "threads")
     assert (done.returncode, done.stdout) == (0, "190 {True}\n"), done.stderr

@@ -6,7 +6,7 @@ site; with several, only the user can say which.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pilotage.errors import LabelError, did_you_mean
@@ -59,10 +59,17 @@ def redirect_labels(
     def submit(func: Callable[..., Any], app_args: Any, executors: Any, *rest: Any, **more: Any) -> Any:
         # Parsl draws from the list first and looks the label up in its own thread, where an error of ours would
         # reach the user as a ValueError about a task; here it is raised where the app is called.
-        if executors == "all" and (order := order_of(func)):
-            executors = [order[0]]
+        if order := order_of(func):
+            executors = first_of(order, executors, dfk.executors)
         for label in executors if isinstance(executors, list) else ():
             dfk.executors[label]
         return original(func, app_args, executors, *rest, **more)
 
     dfk.submit = submit  # type: ignore[method-assign]
+
+
+def first_of(order: Sequence[str], executors: Any, known: Container[str]) -> Any:
+    """Return where calls of an app with an order of sites start: where it says, else at the first site that there is."""
+    if executors != "all" and any(label in known for label in executors):
+        return executors
+    return [next((label for label in order if label in known), order[0])]
