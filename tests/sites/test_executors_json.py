@@ -30,7 +30,7 @@ def test_two_pools():
         "worker_init": "source /contrib/ada/miniconda3/etc/profile.d/conda.sh\nconda activate parsl_py39\n",
         "python": "python",
         "cores_per_worker": 4.0,
-        "executor": {"worker_logdir_root": "/contrib/ada/logs"},
+        "run_folder": "/contrib/ada/tmp",
     }
     assert first.became["HOST_USER"] == "hosts"
     assert first.became["CONDA_ENV"] == "worker_init, python"
@@ -45,8 +45,9 @@ def test_two_pools():
     assert second.became["POOL"] == "description, hosts"
     assert "azurecluster has to be a name that ssh knows" in second.remark
     assert second.values["worker_init"].startswith("source \"$HOME\"'/my conda'/etc/profile.d/conda.sh\n")
-    assert "executor" not in second.values
-    assert "filled in by the platform" in reasons(second)["WORKER_LOGDIR_ROOT"]
+    assert "run_folder" not in second.values
+    assert "a run has a folder of its own" in reasons(second)["RUN_DIR"]
+    assert "is brought here when the run ends" in reasons(second)["WORKER_LOGDIR_ROOT"]
     assert reasons(second)["INSTALL_CONDA"] == "nothing was to be made"
 
 
@@ -63,6 +64,15 @@ def test_the_environment_is_activated(keys, lines):
     pool = one(**keys)
     assert pool.values["worker_init"].splitlines() == lines
     assert pool.values["python"] == "python"
+
+
+@pytest.mark.parametrize(
+    ("folder", "taken"), [("/a b", True), ("~", True), ("~/a", True), ("a/b", False), ("~a", False)]
+)
+def test_the_run_s_folder_is_an_absolute_one(folder, taken):
+    pool = one(RUN_DIR=folder)
+    assert pool.values.get("run_folder") == (folder if taken else None)
+    assert [note.urgent for note in pool.notes] == ([] if taken else [True])
 
 
 def test_without_an_environment_nothing_is_activated():

@@ -77,10 +77,6 @@ def _table(pool: Pool, source: str) -> Table:
     for key, value in pool.values.items():
         if key == "worker_init":  # line by line, as one would write it
             table.add(key, tomlkit.string(value, multiline=True))
-        elif isinstance(value, dict):
-            inner = tomlkit.inline_table()
-            inner.update(value)
-            table.add(key, inner)
         else:
             table.add(key, value)
     for note in pool.notes:

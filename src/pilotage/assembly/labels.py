@@ -69,7 +69,7 @@ def redirect_labels(
 
 
 def first_of(order: Sequence[str], executors: Any, known: Container[str]) -> Any:
-    """Return where calls of an app with an order of sites start: where it says, else at the first site that there is."""
+    """Return where calls of an app with an order of sites start: where it says, else at the first that there is."""
     if executors != "all" and any(label in known for label in executors):
         return executors
     return [next((label for label in order if label in known), order[0])]

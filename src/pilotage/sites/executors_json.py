@@ -42,7 +42,7 @@ OWN_FOLDER = "not needed: a run has a folder of its own on the host, and its scr
 NOTHING_MADE = "nothing was to be made"
 NOT_MADE = "not made yet by pilotage: make it on the host before the first run"
 CONTAINER = "workers are not started in containers yet; apps that name it themselves go on as they did"
-PLACEHOLDERS = f"{PLACEHOLDER} is filled in by the platform alone"
+LOGS = "not needed: what workers log is in the run's folder, and is brought here when the run ends"
 RELATIVE = "only an absolute path is the same everywhere"
 
 
@@ -253,16 +253,14 @@ def _workers(reader: _Reader) -> None:
     cores = reader.number("CORES_PER_WORKER")
     if cores is not None:
         reader.put("cores_per_worker", cores, "CORES_PER_WORKER")
-    logs = reader.text("WORKER_LOGDIR_ROOT")
-    if logs is not None and PLACEHOLDER in logs:
-        reader.note("WORKER_LOGDIR_ROOT", PLACEHOLDERS, urgent=True)
-    elif logs is not None and not logs.startswith("/"):
-        reader.note("WORKER_LOGDIR_ROOT", RELATIVE, urgent=True)
-    elif logs is not None:
-        reader.put("executor", {"worker_logdir_root": logs}, "WORKER_LOGDIR_ROOT")
-    for key in ("RUN_DIR", "SSH_CHANNEL_SCRIPT_DIR"):
+    folder = reader.text("RUN_DIR")
+    if folder is not None and PLACEHOLDER not in folder and re.match(r"/|~(/|$)", folder):
+        reader.put("run_folder", folder, "RUN_DIR")
+    elif folder is not None:
+        reader.note("RUN_DIR", OWN_FOLDER if PLACEHOLDER in folder else RELATIVE, urgent=PLACEHOLDER not in folder)
+    for key, reason in (("WORKER_LOGDIR_ROOT", LOGS), ("SSH_CHANNEL_SCRIPT_DIR", OWN_FOLDER)):
         reader.text(key)
-        reader.note(key, OWN_FOLDER)
+        reader.note(key, reason)
 
 
 def _ports(reader: _Reader) -> None:
