@@ -13,7 +13,7 @@ SITE = """
 scheduler = "slurm"
 login = "{login}"
 python = "{python}"
-run_folder = "/home/cluster/runs"
+run_folder = "{folder}"
 nodes_per_block = 2
 max_workers_per_node = 1
 walltime = "00:10:00"
@@ -34,11 +34,12 @@ with parsl.load():
 
 
 @pytest.fixture
-def site(laptop):
-    """Write the laptop's site."""
+def laptop_site(laptop):
+    """Write the laptop's site `lab`."""
 
-    def write(login="head", more=""):
-        laptop.place(".config/pilotage/pilotage.toml", SITE.format(login=login, python=sys.executable, more=more))
+    def write(login="head", more="", folder="/home/cluster/runs"):
+        text = SITE.format(login=login, python=sys.executable, folder=folder, more=more)
+        laptop.place(".config/pilotage/pilotage.toml", text)
 
     return write
 
@@ -67,8 +68,8 @@ def open_entries(path):
     ("login", "reach", "expected"),
     [("head", "auto", "relay"), ("head-gateway", "auto", "gateway"), ("head", "node", "node")],
 )
-def test_tasks_run_on_every_node(laptop, site, login, reach, expected):
-    site(login, f'reach = "{reach}"')
+def test_tasks_run_on_every_node(laptop, laptop_site, login, reach, expected):
+    laptop_site(login, f'reach = "{reach}"')
     laptop.place("hosts.py", HOSTS)
     assert "No such file" in laptop.run("ls", f"{laptop.home}/hosts.py", host="head").stderr
     done = laptop.pilotage("run", "--site", "lab", "hosts.py")

@@ -218,7 +218,7 @@ class OpenSSHHost:
         """Write a file or folder that was packed (`transfer.packed`) to ``target`` there. Raises HostError."""
         code, _, err = self._run(["sh", "-c", PUT, "sh", target], timeout, archive)
         if code:
-            raise HostError(f"cannot be written: {_last(err)}", where=f"{self.destination}:{target}")
+            raise HostError(f"cannot be written: {_reason(err)}", where=f"{self.destination}:{target}")
 
     def fetch(self, source: str, target: Path, *, timeout: float = 600) -> None:
         """Copy a file or a folder from there; see `Host.fetch`."""
@@ -294,6 +294,8 @@ class OpenSSHHost:
                 "-o",
                 f"ControlPersist={self._stays or 'yes'}",
             ]
+            # A person may say that a new key is right; nobody else may, whatever the user's settings are.
+            more += ["-o", f"StrictHostKeyChecking={'ask' if ask else 'yes'}"]
             if ask:
                 more += ["-o", "BatchMode=no"]
             try:
@@ -389,6 +391,12 @@ def ended(stderr: str, mark: str) -> tuple[str, int | None]:
 
 def _forwarding(port: int, to: int, address: str) -> str:
     return f"{address}:{port}:{LOOPBACK}:{to}"
+
+
+def _reason(words: str) -> str:
+    """Return the first thing that a command says went wrong; what follows is its consequence."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return next((line for line in lines if "annot" in line or "No space" in line), _last(words))
 
 
 def _last(words: str) -> str:

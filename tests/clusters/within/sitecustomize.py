@@ -61,3 +61,13 @@ if WITHOUT == "twice" and DRIVER:  # once the second submission has its job, the
     from pilotage.providers.unanswered import Unanswered
 
     Unanswered.taken = lambda self, name, _: self._cases.pop(name)
+
+if WITHOUT == "healing" and DRIVER:  # a connection that is lost is not made anew
+    from pilotage.hosts.way import Way
+
+    Way._keep = lambda self: None
+
+if WITHOUT == "numbers" and DRIVER:  # what is on its way when a connection breaks is lost
+    from pilotage.engine.routing import RoutedExecutor
+
+    RoutedExecutor._route_options = lambda self: []

@@ -1,0 +1,195 @@
+"""What breaks between a laptop and the nodes: nothing is lost, nothing runs twice, it is told, and nothing is left."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from clusters.cluster_run import wait_for
+from clusters.far_run import FarRun
+from clusters.labs import namespaces
+from clusters.test_login import laptop_site as laptop_site
+from pilotage.clusters.laptop import begin
+
+pytestmark = pytest.mark.slow  # half a minute each, and minutes of quiet on the way: make test-clusters runs them
+
+
+@pytest.fixture
+def start(laptop, laptop_site):
+    """Starts a run from the laptop by a door of the head; in the end nothing of it may be left."""
+    started = []
+
+    def begin(login="head", more="", **options):
+        laptop_site(login, more)
+        started.append(FarRun(laptop, **options))
+        return started[-1].runs()
+
+    yield begin
+    for run in started:
+        run.stop()
+
+
+def lose_the_connection(run):
+    os.kill(run.master(), signal.SIGKILL)
+
+
+def restart_sshd(run, port=22):
+    """End the sshd of a door with all its connections, and start it again two seconds later."""
+    head = run.laptop.lab.host("head")
+    listener = int(run.laptop.run("cat", f"/run/sshd/{port}.pid", host="head").stdout)
+    run.laptop.run("sh", "-c", "pkill -KILL -x sshd-session; pkill -KILL -x sshd", host="head")
+    assert listener
+    time.sleep(2)
+    begin(head, run.laptop.lab.folder, [22, 2222])
+
+
+def cut_the_cable(run, seconds):
+    head = run.laptop.lab.host("head")
+    head.run(["ip", "link", "set", "laptop", "down"])
+    try:
+        time.sleep(seconds)
+    finally:
+        head.run(["ip", "link", "set", "laptop", "up"])
+
+
+def kill_the_relay(run):
+    (relay,) = [pid for pid, line in run.laptop.running().items() if "relay.py" in line and "python" in line.split()[0]]
+    os.kill(relay, signal.SIGKILL)
+
+
+def suspend_the_laptop(run, seconds):
+    mine = namespaces([run.laptop.lab.host("laptop").process])
+    stopped = [psutil.Process(pid) for pid in psutil.pids() if namespaces([pid]) == mine]
+    for process in stopped:
+        process.suspend()
+    try:
+        time.sleep(seconds)
+    finally:
+        for process in stopped:
+            process.resume()
+
+
+@pytest.mark.parametrize("login", ["head", "head-gateway"])
+def test_the_connection_is_lost(start, login):
+    run = start(login)
+    lose_the_connection(run)
+    assert "the connection to" in run.told("connection-lost", 10)
+    assert "is back after" in run.told("connection-back", 30)
+    run.ends_right()
+
+
+def test_without_healing_a_connection_that_is_lost_is_the_end(start):
+    run = start(without="healing")
+    run.end = 45
+    lose_the_connection(run)
+    with pytest.raises(AssertionError, match="no end"):
+        run.ends_right()
+
+
+def test_without_numbers_what_was_on_its_way_is_lost(start):
+    run = start(without="numbers", count=800, pause=0.005, seconds=0.0)
+    run.end = 60
+    for _ in range(3):
+        lose_the_connection(run)
+        time.sleep(4)
+    with pytest.raises(AssertionError):
+        run.ends_right()
+
+
+def test_sshd_is_restarted(start):
+    run = start("head-gateway")
+    restart_sshd(run)
+    run.told("connection-back", 40)
+    run.ends_right()
+
+
+def test_the_cable_is_out_for_five_seconds_in_the_middle_of_a_stream(start):
+    run = start(count=800)
+    cut_the_cable(run, 5)
+    run.ends_right()
+
+
+def test_the_cable_is_out_for_twenty_seconds(start):
+    run = start(count=800)
+    cut_the_cable(run, 20)
+    run.told("manager-silent", 30)
+    run.ends_right()
+
+
+@pytest.mark.timeout(700)
+def test_the_cable_is_out_for_five_minutes(start):
+    run = start(count=800)
+    cut_the_cable(run, 300)
+    run.told("connection-back", 90)
+    run.end = 240
+    run.ends_right()
+
+
+def test_the_relay_is_killed(start):
+    run = start()
+    kill_the_relay(run)
+    assert "the relay on head has ended" in run.told("connection-lost", 10)
+    run.ends_right()
+
+
+@pytest.mark.timeout(400)
+def test_the_laptop_is_suspended_for_two_minutes(start):
+    run = start(count=800)
+    suspend_the_laptop(run, 120)
+    run.end = 240
+    run.ends_right()
+
+
+@pytest.mark.timeout(400)
+def test_with_parsls_patience_a_laptop_that_was_suspended_has_lost_its_workers(start):
+    run = start(more="executor = { heartbeat_threshold = 30 }", count=800, seconds=0.2)
+    suspend_the_laptop(run, 60)
+    run.end = 60
+    with pytest.raises(AssertionError):
+        run.ends_right()
+
+
+def test_the_far_disk_is_full(laptop, laptop_site):
+    laptop.run(
+        "sh", "-c", "mkdir -p /home/cluster/small && mount -t tmpfs -o size=64k tmpfs /home/cluster/small", host="head"
+    )
+    try:
+        laptop.run("sh", "-c", "head -c 1M /dev/zero >/home/cluster/small/full", host="head")
+        laptop_site("head", "", "/home/cluster/small")
+        laptop.place("a.py", "import parsl\nwith parsl.load():\n    pass\n")
+        done = laptop.pilotage("run", "--site", "lab", "a.py")
+        assert done.returncode != 0
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+    finally:
+        laptop.run("umount", "/home/cluster/small", host="head")
+
+
+def test_a_host_key_that_is_not_the_known_one_is_refused(laptop, laptop_site):
+    laptop_site("head")
+    laptop.place("a.py", "import parsl\nwith parsl.load():\n    pass\n")
+    known = "/home/laptop/.ssh/known_hosts"
+    before, config = laptop.run("cat", known).stdout, laptop.outside("/home/laptop/.ssh/config")
+    settings = config.read_text()
+    try:
+        swapped = before.replace("AAAAC3NzaC1lZDI1NTE5AAAAI", "AAAAC3NzaC1lZDI1NTE5AAAAJ")
+        assert swapped != before
+        laptop.outside(known).write_text(swapped)
+        config.write_text(settings.replace("StrictHostKeyChecking yes", "StrictHostKeyChecking no"))
+        done = laptop.pilotage("run", "--site", "lab", "a.py")
+        assert done.returncode == 1
+        assert "its host key is not the known one" in done.stderr
+        assert laptop.run("cat", known).stdout == swapped, "nothing is accepted silently"
+    finally:
+        laptop.outside(known).write_text(before)
+        config.write_text(settings)
+
+
+def test_a_task_that_waits_for_its_block_hears_of_a_login_host_that_is_away(start):
+    """Blocks are not given up, and none is asked for, while nobody can ask."""
+    run = start(count=200)
+    cut_the_cable(run, 8)
+    wait_for(lambda: run.process.poll() is not None or run.ran(), "it goes on")
+    run.ends_right()
