@@ -7,6 +7,7 @@ import pytest
 
 from pilotage.events import Events
 from pilotage.journal import Journal
+from program import PROGRAM
 
 SITE = """
 [site.lab]
@@ -95,4 +96,60 @@ def test_a_pool_of_hosts(laptop):
     assert done.stdout == "['node1', 'node2']\n"
     for node in ("node1", "node2"):
         assert laptop.run("ls", "-A", "/tmp/runs", host=node).stdout == ""
+    assert nothing_is_left(laptop)
+
+
+TWO_SITES = """
+import parsl
+from parsl import python_app
+
+@python_app(executors=["batch"])
+def on_batch(number):
+    import os
+    return os.uname().nodename, number
+
+@python_app(executors=["pool"])
+def on_pool(pair):
+    import os
+    return os.uname().nodename, pair[1] + 1
+
+with parsl.load():
+    pairs = [on_pool(on_batch(number)) for number in range(20)]
+    print(sum(pair.result()[1] for pair in pairs), sorted({pair.result()[0] for pair in pairs}))
+    print(sorted({on_batch(number).result()[0] for number in range(8)} - {"node1", "node2"}))
+"""
+POOL = """
+[site.pool]
+scheduler = "ssh"
+hosts = ["node1", "node2"]
+python = "{python}"
+run_folder = "/tmp/runs"
+max_workers_per_node = 1
+init_blocks = 2
+"""
+
+
+@pytest.mark.slow
+def test_a_workflow_on_a_cluster_and_a_pool(laptop, laptop_site):
+    laptop_site("head", POOL.format(python=sys.executable))
+    laptop.place("two.py", TWO_SITES)
+    assert "No such file" in laptop.run("ls", f"{laptop.home}/two.py", host="head").stderr
+    done = laptop.pilotage("run", "--site", "batch=lab", "--site", "pool=pool", "two.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith(f"{sum(range(1, 21))} ['node")
+    assert done.stdout.splitlines()[1] == "[]"
+    ways = [event["detail"]["login"] for event in events_of(laptop) if event["kind"] == "way"]
+    assert sorted(ways) == ["head", "node1", "node2"]
+    assert nothing_is_left(laptop)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("login", "reach"), [("head", "relay"), ("head-gateway", "gateway"), ("head", "node")])
+def test_tutorial_and_census(laptop, laptop_site, examples, login, reach):
+    laptop_site(login, f'reach = "{reach}"\ninit_blocks = 1')
+    script = ["sh", examples / "run_all", PROGRAM]
+    done = laptop.run(*script, env={"SITE": "lab", "MPLCONFIGDIR": f"{laptop.home}/matplotlib"}, timeout=800)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert laptop.outside(f"{laptop.home}/results/census/census.csv").exists()
     assert nothing_is_left(laptop)

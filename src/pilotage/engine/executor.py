@@ -134,6 +134,10 @@ class HighThroughputExecutor(EarlyExecutor):
         offered = current.offered
         if offered is not None:
             current.offered, current.task = None, offered["id"]
+        if self._far is not None:
+            from pilotage.engine.carrying import carried
+
+            func, args, kwargs = carried(func, args, kwargs)
         if self._coalescer is not None and not resource_specification:
             if self.bad_state_is_set:  # whether the interchange is there is asked for each batch
                 raise BadStateException(self, self.executor_exception)

@@ -1,0 +1,118 @@
+"""Runs a call whose files travel with it, since its worker does not see the driver's: in a folder that ends with it.
+
+What it is to bring back is in what comes back itself: written where the driver wants it as soon as that is unpickled.
+So a file is there when the call's future is done, and with the outcome of a failed call too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILES = "pilotage_files"
+"""Attribute of an exception that holds what its call has written."""
+
+
+class Sent(NamedTuple):
+    """A file that goes with a call: the driver's path, and its content."""
+
+    path: str
+    content: bytes
+    mode: int
+
+
+class Wanted(NamedTuple):
+    """A file that comes back: the driver's path, and whether it is added to what is there."""
+
+    path: str
+    appended: bool = False
+
+
+class Landed:
+    """An outcome with the files that come with it; unpickled, it is the outcome alone, and the files are written."""
+
+    def __init__(self, outcome: Any, files: Sequence[tuple[Wanted, bytes]]) -> None:
+        self.outcome = outcome
+        self.files = tuple(files)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return land, (self.outcome, self.files)
+
+
+def land(outcome: Any, files: Iterable[tuple[Wanted, bytes]]) -> Any:
+    """Write files to their places on the driver's machine, and return the outcome; raises OSError."""
+    for wanted, content in files:
+        path = Path(wanted.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab" if wanted.appended else "wb") as file:
+            file.write(content)
+    return outcome
+
+
+def run(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    sent: Sequence[Sent],
+    wanted: Sequence[Wanted],
+) -> Any:
+    """Run a call where its files are not the driver's; see the module.
+
+    Parameters
+    ----------
+    function, args, kwargs: the call; Parsl's Files in it are told where they are here.
+    sent: what travels with it.
+    wanted: what is to come back, as far as it is there in the end.
+    """
+    with tempfile.TemporaryDirectory(prefix="pilotage-files-", ignore_cleanup_errors=True) as folder:
+        here: dict[str, str] = {}
+        for number, path in enumerate(dict.fromkeys([*(one.path for one in sent), *(one.path for one in wanted)])):
+            place = Path(folder, str(number))
+            place.mkdir()
+            here[path] = str(place / Path(path).name)
+        for one in sent:
+            Path(here[one.path]).write_bytes(one.content)
+            os.chmod(here[one.path], one.mode)  # noqa: PTH101
+        _tell_files([*args, *kwargs.values()], here)
+        streams = {name: _stream(kwargs[name], here) for name in ("stdout", "stderr") if name in kwargs}
+        try:
+            outcome = function(*args, **{**kwargs, **streams})
+        except Exception as error:
+            with contextlib.suppress(AttributeError, TypeError):  # one without attributes of its own
+                setattr(error, FILES, Landed(None, _written(wanted, here)))
+            raise
+        return Landed(outcome, _written(wanted, here))
+
+
+def _written(wanted: Iterable[Wanted], here: Mapping[str, str]) -> list[tuple[Wanted, bytes]]:
+    found = []
+    for one in wanted:
+        path = Path(here[one.path])
+        if path.is_file():
+            found.append((one, path.read_bytes()))
+            shutil.rmtree(path.parent, ignore_errors=True)
+    return found
+
+
+def _tell_files(values: Iterable[Any], here: Mapping[str, str]) -> None:
+    from parsl.data_provider.files import File
+
+    for value in values:
+        if isinstance(value, list | tuple):
+            _tell_files(value, here)
+        elif isinstance(value, File) and value.scheme == "file" and value.filepath in here:
+            value.local_path = here[value.filepath]
+
+
+def _stream(given: Any, here: Mapping[str, str]) -> Any:
+    """Return a bash_app's ``stdout`` or ``stderr`` for here: a path, or a path and a mode."""
+    if isinstance(given, str):
+        return here.get(given, given)
+    if isinstance(given, tuple) and len(given) == 2:
+        return here.get(given[0], given[0]), given[1]
+    return given

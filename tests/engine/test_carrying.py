@@ -1,0 +1,124 @@
+"""Files that go with a call to where this machine's are not seen, and what comes back."""
+
+import os
+import pickle
+
+import cloudpickle
+import pytest
+from parsl.app.bash import remote_side_bash_executor
+from parsl.app.errors import BashExitFailure
+from parsl.data_provider.files import File
+
+from pilotage.engine import carrying
+from pilotage.engine.carrying import TooLargeError, carried
+
+# Parsl leaves the streams of a command to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def elsewhere(function, *args, **kwargs):
+    """Run a call as a worker does that sees none of this machine's files; return its outcome as the driver gets it."""
+    there = cloudpickle.dumps(carried(function, args, kwargs))
+    hidden = [path for path in os.listdir() if path.startswith("mine")]
+    for path in hidden:
+        os.rename(path, f"hidden-{path}")
+    try:
+        call, args, kwargs = pickle.loads(there)
+        try:
+            back = cloudpickle.dumps((call(*args, **kwargs), None))
+        except Exception as error:
+            back = cloudpickle.dumps((None, error))
+    finally:
+        for path in hidden:
+            os.rename(f"hidden-{path}", path)
+    outcome, error = pickle.loads(back)
+    if error is not None:
+        raise error
+    return outcome
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_call_without_files_stays_as_it_is():
+    assert carried(len, ("abc",), {"a": [1, "b"]}) == (len, ("abc",), {"a": [1, "b"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "before"), [("mine.out", "old\n"), (("mine.out", "w"), ""), (("mine.out", "a"), "old\n")]
+)
+def test_the_output_of_a_command(given, before, folder):
+    (folder / "mine.out").write_text("old\n")
+    done = elsewhere(
+        remote_side_bash_executor, lambda **_: "echo new", stdout=given, stderr=str(folder / "deep" / "er")
+    )
+    assert done == 0
+    assert (folder / "mine.out").read_text() == f"{before}new\n"
+    assert "echo new" in (folder / "deep" / "er").read_text()
+
+
+def test_a_command_that_fails_brings_its_output_too(folder):
+    with pytest.raises(BashExitFailure):
+        elsewhere(remote_side_bash_executor, lambda **_: "echo why >&2; exit 3", stderr=("mine.err", "w"))
+    assert (folder / "mine.err").read_text().endswith("why\n")
+
+
+def test_inputs_and_outputs(folder):
+    (folder / "mine.in").write_bytes(b"\0data")
+    (folder / "mine.in").chmod(0o750)
+
+    def copy(inputs=(), outputs=()):
+        import os
+
+        assert os.stat(inputs[0].filepath).st_mode & 0o777 == 0o750
+        with open(inputs[0].filepath, "rb") as source, open(outputs[0].filepath, "wb") as target:
+            target.write(source.read() * 2)
+        return "done"
+
+    assert elsewhere(copy, inputs=[File("mine.in")], outputs=[File(str(folder / "out"))]) == "done"
+    assert (folder / "out").read_bytes() == b"\0data\0data"
+
+
+def test_a_file_as_an_argument_and_of_the_same_name(folder):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "x").write_text(name)
+
+    def read(one, two):
+        from pathlib import Path
+
+        return Path(one.filepath).read_text() + Path(two.filepath).read_text()
+
+    assert elsewhere(read, File("a/x"), File("b/x")) == "ab"
+
+
+def test_what_is_not_here_is_left_alone(folder):
+    seen = elsewhere(lambda inputs: inputs[0].filepath, inputs=[File("/far/away/data")])
+    assert seen == "/far/away/data"
+    call, *_ = carried(len, (), {"outputs": [File("/no/such/folder/x")]})
+    assert call is len
+
+
+def test_an_output_that_is_not_made_is_not_there(folder):
+    assert elsewhere(lambda outputs: 7, outputs=[File("never")]) == 7
+    assert not (folder / "never").exists()
+
+
+def test_what_is_too_large_is_told(folder, monkeypatch):
+    monkeypatch.setattr(carrying, "MOST", 1 << 20)
+    (folder / "mine").write_bytes(b"x" * (2 << 20))
+    with pytest.raises(TooLargeError, match="2 MiB, and at most 1 MiB"):
+        carried(len, (File("mine"),), {})
+
+
+def test_nothing_is_left_where_it_ran(folder, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    (folder / "tmp").mkdir()
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    elsewhere(remote_side_bash_executor, lambda **_: "echo x", stdout=("mine.out", "w"))
+    assert not list((folder / "tmp").iterdir())
