@@ -120,7 +120,10 @@ class FarRun:
         """Return what is left on either side; of processes the fixture sees to it."""
         found = [path.name for path in self.laptop.far(RUNS).glob("*")]
         found += self.laptop.run("squeue", "-h", host="head").stdout.splitlines()
-        return found + [str(entry) for entry in Journal(self.path / "journal.jsonl").open_entries()]
+        return found + [str(entry) for entry in self.entries()]
+
+    def entries(self):
+        return Journal(self.path / "journal.jsonl").open_entries()
 
     def stop(self):
         """End it whatever has happened, and what it has left."""

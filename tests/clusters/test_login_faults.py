@@ -193,3 +193,53 @@ def test_a_task_that_waits_for_its_block_hears_of_a_login_host_that_is_away(star
     cut_the_cable(run, 8)
     wait_for(lambda: run.process.poll() is not None or run.ran(), "it goes on")
     run.ends_right()
+
+
+def drivers(run):
+    return [pid for pid, line in run.laptop.running().items() if "pilotage.cli.driver" in line]
+
+
+def supervisors(run):
+    return [pid for pid, line in run.laptop.running().items() if "pilotage.runs.supervisor" in line]
+
+
+def test_the_driver_is_killed(start):
+    run = start()
+    for pid in drivers(run):
+        os.kill(pid, signal.SIGKILL)
+    run.process.communicate(timeout=60)
+    run.nothing_is_left()
+
+
+def test_driver_and_supervisor_are_killed_and_the_next_command_ends_what_they_left(start):
+    run = start()
+    for pid in [*supervisors(run), *drivers(run)]:
+        os.kill(pid, signal.SIGKILL)
+    run.process.communicate(timeout=60)
+    run.laptop.pilotage("ps", timeout=60)
+    run.nothing_is_left()
+
+
+def test_a_run_that_is_cancelled_leaves_nothing(start):
+    run = start()
+    run.laptop.pilotage("cancel", "@last", timeout=60)
+    run.process.communicate(timeout=60)
+    run.nothing_is_left()
+
+
+@pytest.mark.timeout(300)
+def test_a_run_that_ends_while_its_login_host_is_away_is_ended_later(start):
+    """What cannot be reached now stays in the journal, and a command that comes after ends it."""
+    run = start()
+    head = run.laptop.lab.host("head")
+    head.run(["ip", "link", "set", "laptop", "down"])
+    try:
+        for pid in drivers(run):
+            os.kill(pid, signal.SIGKILL)
+        run.process.communicate(timeout=240)
+        assert any(entry.kind == "remote_folder" for entry in run.entries())
+    finally:
+        head.run(["ip", "link", "set", "laptop", "up"])
+    done = run.laptop.pilotage("clean", timeout=120)
+    assert done.returncode == 0, done.stderr
+    run.nothing_is_left()
