@@ -338,7 +338,7 @@ class HighThroughputExecutor(EarlyExecutor):
 
     def scale_out_facade(self, n: int) -> list[str]:
         """Start blocks, and return which; none for a while where the newest were all in vain."""
-        if n > 0 and self._first is None and self._must_pause():
+        if n > 0 and self._first is None and (self._must_pause() or not getattr(self.route, "is_up", True)):
             return []
         self._asked_for_blocks = time.monotonic()
         return super().scale_out_facade(n)
