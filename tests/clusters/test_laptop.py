@@ -263,3 +263,62 @@ def test_accounts():
     assert accounts(machine, "/home/laptop") == expected
     assert accounts(machine + sshd, "/home/laptop") == expected
     assert sorted(DOORS) == [22, 2222]
+
+
+CONDA = "conda() {{ PATH={bin}:$PATH; }}\n"
+TWO_POOLS = """
+import parsl, pilotage, socket
+from parsl import python_app
+
+def where():
+    import socket
+    return socket.gethostname()
+
+one, two = (python_app(executors=[label])(where) for label in ("one", "two"))
+parsl.load()
+print(one().result(), two().result())
+"""
+FAILOVER = """
+import parsl, pilotage
+from parsl import python_app
+
+@pilotage.fallback("one", "two")
+@python_app
+def where():
+    import socket
+    return socket.gethostname()
+
+parsl.load()
+print({future.result() for future in [where() for _ in range(5)]})
+"""
+
+
+@pytest.fixture
+def pools(laptop):
+    """Writes an executors.json on the laptop and imports it; its hosts have what stands in for conda there."""
+    conda = laptop.far("/home/cluster/conda/etc/profile.d/conda.sh")
+    conda.parent.mkdir(parents=True, exist_ok=True)
+    conda.write_text(CONDA.format(bin=Path(sys.executable).parent))
+
+    def imported(**hosts):
+        keys = {"CONDA_DIR": "~/conda", "CONDA_ENV": "any", "WORKER_PORT_1": 55000, "RUN_DIR": "/home/cluster/runs"}
+        source = laptop.place("executors.json", json.dumps({label: {**keys, **host} for label, host in hosts.items()}))
+        done = laptop.pilotage("site", "import", source)
+        assert done.returncode == 0, done.stderr
+        return [word for label in hosts for word in ("--site", f"{label}={label}")]
+
+    yield imported
+    assert not list(laptop.far().glob("runs/*")), "a run's folder is left"
+
+
+def test_imported_pools_run(laptop, pools):
+    sites = pools(one={"POOL": "node1"}, two={"POOL": "p", "HOST_IP": "198.51.100.1", "HOST_USER": "root"})
+    done = laptop.pilotage("run", laptop.place("two.py", TWO_POOLS), *sites)
+    assert (done.returncode, done.stdout) == (0, "node1 head\n"), done.stderr
+
+
+def test_calls_of_a_pool_whose_workers_do_not_start_go_on_at_the_next(laptop, pools):
+    sites = [*pools(one={"POOL": "node1"}, two={"POOL": "node2"}), "--set", "one:worker_init=exit 3"]
+    done = laptop.pilotage("run", laptop.place("failover.py", FAILOVER), *sites)
+    assert (done.returncode, done.stdout) == (0, "{'node2'}\n"), done.stderr
+    assert "go on at 'two'" in done.stderr
