@@ -58,14 +58,19 @@ class FarFolder:
         with self._lock:
             if self.there:
                 return self.there
-            self.host.hold()
+            self.host.connect()
             base = self._base
             if base == "~" or base.startswith("~/"):
                 base = self.host.identity().home + base[1:]
             path = f"{base}/{self._name}"
             self.here = here
+            self.host.hold()
             self._key = journal.intend("remote_folder", **self.host.place, path=path, into=str(here))
-            done = self.host.run(["sh", "-c", MAKE, "sh", base, self._name])
+            try:
+                done = self.host.run(["sh", "-c", MAKE, "sh", base, self._name])
+            except HostError:  # nobody knows whether it is there: the journal keeps it
+                self.host.release()
+                raise
             if not done.ok:
                 self.host.release()
                 journal.ended(self._key, "was not made")

@@ -30,11 +30,12 @@ LOOK = (
 CODES = 'for script in "$@"; do echo "$(cat "$script.code" 2>/dev/null)"; done'
 """For ``sh -c``: say the exit codes of scripts, a line each, empty where there is none."""
 CANCEL = (
-    BEGAN + 'ours() { [ "$(began "${1%.*}")" = "${1#*.}" ]; }; for number in TERM KILL; do left=; '
-    'for job in "$@"; do pid=${job%.*}; if ours "$job"; then kill -s $number -- "-$pid" 2>/dev/null; left=1; '
-    'elif [ -z "$(began "$pid")" ]; then pkill -$number -s "$pid" 2>/dev/null && left=1; fi; done; '
-    '[ -z "$left" ] && exit 0; for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 0.2; left=; '
-    'for job in "$@"; do ours "$job" && left=1; done; [ -z "$left" ] && exit 0; done; done; exit 1'
+    BEGAN + 'members() { began=$(began "${1%.*}"); [ -n "$began" ] && [ "$began" != "${1#*.}" ] && return; '
+    'sed -n "s/^\\([0-9]*\\) (.*) [^ZX] [0-9]* [0-9]* ${1%.*} .*/\\1/p" /proc/[0-9]*/stat 2>/dev/null; }; '
+    'all() { for job in "$@"; do members "$job"; done; }; '
+    'for number in TERM KILL; do for one in $(all "$@"); do kill -s $number "$one" 2>/dev/null; done; '
+    "for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do "
+    '[ -z "$(all "$@")" ] && exit 0; sleep 0.2; done; done; exit 1'
 )
 """For ``sh -c``: end sessions, and after three seconds what is left of them with force."""
 LIST = (
