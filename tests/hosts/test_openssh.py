@@ -2,14 +2,16 @@
 
 import os
 import signal
+import socket
 import threading
 
 import pytest
 
-from hosts.sshd import Sshd
+from hosts.sshd import Sshd, free_port
 from pilotage import journal
 from pilotage.errors import HostError, LoginError
 from pilotage.hosts.openssh import OpenSSHHost, ended, quoted, remote_command, socket_folder
+from pilotage.runs.forward import answers
 
 
 def test_commands_share_one_connection(far, sshd):
@@ -106,3 +108,23 @@ def test_what_the_other_side_is_given():
     assert command.endswith(f"sh 2 mark echo {quoted(chr(97) + chr(39) + 'b!')}")
     assert ended("words\nmark 7\nmore\n", "mark") == ("words\nmore\n", 7)
     assert ended("words", "mark") == ("words", None)
+
+
+def test_a_port_of_ours_is_brought_to_one_there(far):
+    far.connect()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as taken:
+        port, to = free_port(), server.getsockname()[1]
+        far.bring(port, to)
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            accepted, _ = server.accept()
+            accepted.sendall(b"here")
+            accepted.close()
+            assert connection.recv(10) == b"here"
+        assert answers(port, 0.5)
+        with pytest.raises(HostError, match="is refused"):
+            far.bring(taken.getsockname()[1], to)
+    assert not answers(port, 5)  # nobody listens there any more
+    far.cancel_bringing(port, to)
+    with socket.socket() as tried:
+        assert tried.connect_ex(("127.0.0.1", port))
+    far.cancel_bringing(port, to)

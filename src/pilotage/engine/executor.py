@@ -322,6 +322,10 @@ class HighThroughputExecutor(EarlyExecutor):
             )
         return self._block_watch
 
+    def hosts(self) -> list[str]:
+        """Return the hosts of the managers that have connected and whose blocks have not ended."""
+        return self._watch().hosts(self._status)
+
     def handle_errors(self, status: dict[str, JobStatus]) -> None:
         """Give up for blocks that never worked, as Parsl does; one that did, or that was killed, is replaced.
 

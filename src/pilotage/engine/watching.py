@@ -73,6 +73,11 @@ class BlockWatch:
         self._joined.setdefault(block, self._clock())
         self._hosts.setdefault(block, collections.Counter())[host] += 1
 
+    def hosts(self, states: Mapping[str, JobStatus]) -> list[str]:
+        """Return the hosts of the managers that have connected, of the blocks that have not ended."""
+        there = [block for block, status in list(states.items()) if not status.terminal]
+        return sorted({host for block in there for host in list(self._hosts.get(block, ()))})
+
     def look(self, states: Mapping[str, JobStatus], waiting: int) -> None:
         """Tell what is new.
 

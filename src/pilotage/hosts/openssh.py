@@ -169,6 +169,20 @@ class OpenSSHHost:
         """Listen no more; nothing happens where nobody listens, or there is no connection."""
         self._control("cancel", "-R", _forwarding(port, to, address))
 
+    def bring(self, port: int, to: int, address: str = LOOPBACK) -> None:
+        """Listen at ``port`` of this machine's loopback, and bring it to ``to`` at ``address`` as seen from there.
+
+        Raises HostError where that is refused. It ends with `cancel_bringing` or the connection.
+        """
+        done = self._control("forward", "-L", _bringing(port, to, address))
+        if done is None or done.returncode:
+            words = _last(done.stderr) if done is not None else "no answer"
+            raise HostError(f"port {port} of this machine is refused: {words}", where=self.destination)
+
+    def cancel_bringing(self, port: int, to: int, address: str = LOOPBACK) -> None:
+        """Listen no more; see `cancel_forward`."""
+        self._control("cancel", "-L", _bringing(port, to, address))
+
     def session(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program there that goes on as long as its input does: what it reads is the pipe's; see `run`."""
         self.connect()
@@ -397,6 +411,10 @@ def _reason(words: str) -> str:
     """Return the first thing that a command says went wrong; what follows is its consequence."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     return next((line for line in lines if "annot" in line or "No space" in line), _last(words))
+
+
+def _bringing(port: int, to: int, address: str) -> str:
+    return f"{LOOPBACK}:{port}:{f'[{address}]' if ':' in address else address}:{to}"
 
 
 def _last(words: str) -> str:

@@ -168,13 +168,15 @@ def end_provider_job(entry: Entry) -> str:
 
 
 def end_tunnel(entry: Entry) -> str | None:
-    """Let a login host listen no more; with its connection that has ended too."""
-    known = entry.id
-    if known is None:
-        return None
+    """Let a login host, or this one, listen no more; with their connection that has ended too."""
     from pilotage.hosts.openssh import OpenSSHHost
 
-    host = OpenSSHHost(str(entry.what["login"]))
+    known, host = entry.id, OpenSSHHost(str(entry.what["login"]))
+    if entry.what.get("brings"):  # its port was known before
+        host.cancel_bringing(int(entry.what["port"]), int(entry.what["to"]), str(entry.what["address"]))
+        return None
+    if known is None:
+        return None
     host.cancel_forward(int(known["port"]), int(entry.what["to"]), str(known["address"]))
     return None
 
@@ -206,14 +208,18 @@ ENDERS: dict[str, Callable[[Entry], str | None]] = {
 }
 
 
+def _no_number(entry: Entry) -> str:
+    return "" if entry.kind in ("temporary_file", "remote_folder") else "no id yet"
+
+
 def describe(entries: Iterable[Entry]) -> list[str]:
     """Return a line for people on each entry."""
     lines = []
     for entry in entries:
         known = {**entry.what, **(entry.id or {})}
         name = known.get("role") or known.get("name") or known.get("path") or ""
-        number = known.get("pid") or known.get("job_id") or ("" if entry.kind == "temporary_file" else "no id yet")
+        number = known.get("pid") or known.get("job_id") or known.get("port") or _no_number(entry)
         whose = known.get("scheduler") or str(known.get("provider", "")).rpartition(".")[2]
-        where = f"of {whose}" if whose else f"on {known.get('host', '?')}"
+        where = f"of {whose}" if whose else f"on {known.get('host') or known.get('login') or '?'}"
         lines.append(f"{entry.kind.replace('_', ' ')} {number} {name} {where}".replace("  ", " "))
     return lines

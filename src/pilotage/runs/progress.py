@@ -148,6 +148,7 @@ class Progress:
             "blocks": dict(blocks),
             "blocks_of": {label: dict(states) for label, states in of_executors.items()},
             "waits_for": "; ".join(dict.fromkeys(waits)),
+            "nodes": [node for kernel in self._kernels if not kernel.cleanup_called for node in _nodes(kernel)],
             "elapsed": round(now, 3),
             "kernels": len(self._kernels),
             "own_config": self._own_config,
@@ -211,6 +212,15 @@ current: Progress | None = None
 
 def _is_bad(executor: Any) -> bool:
     return bool(getattr(executor, "bad_state_is_set", False))
+
+
+def _nodes(kernel: DataFlowKernel) -> list[dict[str, str]]:
+    """Return where managers have connected from, executor by executor; Parsl's own executor does not tell it."""
+    found = []
+    for executor in list(kernel.executors.values()):
+        hosts = getattr(executor, "hosts", None)
+        found += [{"executor": executor.label, "node": host} for host in hosts()] if callable(hosts) else []
+    return found
 
 
 def _blocks(kernel: DataFlowKernel) -> tuple[dict[str, Counter[str]], int, list[str]]:

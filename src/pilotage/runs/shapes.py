@@ -141,6 +141,15 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "expired": {**TEXTS, "description": "Runs past their time or beyond the size of the store."},
         }
     ),
+    "forward": table(
+        {
+            "run": TEXT,
+            "node": TEXT,
+            "port": {**COUNT, "description": "Of the server, on its node."},
+            "local": {**COUNT, "description": "Of this machine's loopback."},
+            "address": {**TEXT, "description": "What to give to a browser."},
+        }
+    ),
     "rm": table({"removed": TEXTS}),
     "bundle": table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
 }
@@ -165,6 +174,11 @@ def cancelled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def cleaned(found: Sequence[dict[str, Any]], expired: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
     """Return the shape of ``clean``."""
     return {"dry_run": dry_run, "runs": list(found), "expired": list(expired)}
+
+
+def forwarded(run: str, node: str, port: int, local: int) -> dict[str, Any]:
+    """Return the shape of ``forward``."""
+    return {"run": run, "node": node, "port": port, "local": local, "address": f"http://127.0.0.1:{local}"}
 
 
 def removed(ids: Sequence[str]) -> dict[str, Any]:

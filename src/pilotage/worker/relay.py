@@ -52,13 +52,14 @@ class Relay:
     Parameters
     ----------
     listener: where they come from.
-    target: the port of the loopback that they go to.
+    target: the port that they go to.
     lifetime: a descriptor at whose end it ends.
+    address: the host that they go to.
     """
 
-    def __init__(self, listener: socket.socket, target: int, lifetime: int) -> None:
+    def __init__(self, listener: socket.socket, target: int, lifetime: int, address: str = LOOPBACK) -> None:
         self._listener = listener
-        self._target = target
+        self._target = address, target
         self._lifetime = lifetime
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
@@ -84,7 +85,7 @@ class Relay:
             time.sleep(0.01)
             return
         try:
-            far = socket.create_connection((LOOPBACK, self._target), timeout=5)
+            far = socket.create_connection(self._target, timeout=5)
         except OSError:  # the tunnel is being made anew: a refusal, as if nobody listened
             near.close()
             return

@@ -1,0 +1,44 @@
+"""``pilotage forward``."""
+
+from __future__ import annotations
+
+import click
+
+from pilotage.cli.common import command_options
+from pilotage.cli.completion import RunName
+from pilotage.output import Output
+
+PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@click.argument("run", type=RunName())
+@click.argument("port", type=PORT)
+@click.option("--node", metavar="NODE", help="Where the server runs; the run's node, where it has just one.")
+@click.option("--local", type=PORT, metavar="PORT", help="Port of this machine; the same, if that is free.")
+@command_options
+def forward(output: Output, run: str, port: int, node: str | None, local: int | None) -> None:
+    """Reach the server that a task of RUN has started at PORT of its node, until Ctrl-C or the end of the run.
+
+    Prints the address to give to a browser.
+    """
+    from pilotage.runs.forward import check_answers, server
+    from pilotage.runs.forward import forward as bring
+    from pilotage.runs.shapes import forwarded
+    from pilotage.runs.store import find
+    from pilotage.runs.view import is_terminal
+
+    folder = find(run)
+    to = server(folder, port, node)
+
+    def ready(at: int) -> None:
+        found = forwarded(folder.id, to.node, port, at)
+        output.text(found["address"], found)
+
+    if to.is_here and local in (None, port):
+        check_answers(to)
+        ready(port)
+        output.say(f"{to.node} is this machine: nothing is to be forwarded")
+        return
+    output.say(f"{to.node}:{port}" + (f" by {to.login}" if to.login else "") + "; Ctrl-C ends it")
+    bring(folder, to, local, ready, ask=is_terminal(0), say=output.say)

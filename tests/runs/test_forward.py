@@ -1,0 +1,159 @@
+"""A server that a task has started is reached from here, and nothing of the way is left."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+import pytest
+
+from pilotage.journal import Journal
+from pilotage.paths import RunFolder
+from pilotage.runs.forward import HINT, Server, answers, server
+from pilotage.worker import processes
+from program import PROGRAM
+
+SERVES = """
+import parsl
+@parsl.python_app
+def serve(port):
+    import http.server
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200); self.end_headers(); self.wfile.write(b"from the node")
+        def log_message(self, *_): pass
+    http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer).serve_forever()
+with parsl.load():
+    serve(PORT).result()
+"""
+
+
+def free():
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return tried.getsockname()[1]
+
+
+def awaited(look, seconds=60):
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+def accepts(port):
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def run(project, pilotage):
+    """A run whose task serves; returns its id and the server's port."""
+    port = free()
+    (project / "serves.py").write_text(SERVES.replace("PORT", str(port)))
+    started = pilotage("run", "--detach", "--json", "serves.py", "--site", "laptop")
+    assert started.returncode == 0, started.stderr
+    run = json.loads(started.stdout)
+    awaited(lambda: accepts(port))
+    folder = RunFolder(type(project)(run["folder"]))
+    awaited(lambda: json.loads(folder.progress.read_text()).get("nodes"))
+    yield folder, port
+    pilotage("cancel", "--now", folder.id)
+
+
+@pytest.fixture
+def begin(pilotage):
+    """Starts a forward; whatever comes of the test, it is ended."""
+    begun = []
+
+    def start(*arguments):
+        argv = [PROGRAM, "forward", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun.append(subprocess.Popen(argv, env=pilotage.env(), **pipes))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()
+
+
+def forwards(folder):
+    return [entry for entry in Journal(folder.journal).open_entries() if entry.what.get("role") == "forward"]
+
+
+def test_of_a_run_of_this_machine_the_address_is_told(run, pilotage):
+    folder, port = run
+    done = pilotage("forward", folder.id, str(port))
+    assert (done.returncode, done.stdout) == (0, f"http://127.0.0.1:{port}\n"), done.stderr
+    assert f"{processes.host()} is this machine" in done.stderr
+    wrong = pilotage("forward", "@last", str(free()), "--json")
+    assert wrong.returncode == 1
+    assert json.loads(wrong.stdout)["hint"] == HINT
+    assert "cannot be reached: Connection refused" in wrong.stderr
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL, "end"])
+def test_another_port_leads_there_until_it_is_ended(run, begin, pilotage, by):
+    folder, port = run
+    local = free()
+    process = begin("@last", port, "--local", local)
+    assert process.stdout.readline() == f"http://127.0.0.1:{local}\n", process.stderr.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{local}/", timeout=20) as answer:
+        assert answer.read() == b"from the node"
+    assert [entry.id["pid"] for entry in forwards(folder)] == [process.pid]
+    if by == "end":
+        os.kill(process.pid, signal.SIGSTOP)  # it does not see the end of the run, which ends it
+        pilotage("cancel", "--now", folder.id)
+    else:
+        process.send_signal(by)
+    assert process.wait(30) == (-signal.SIGKILL if by in (signal.SIGKILL, "end") else 0)  # the end was to be at once
+    assert not accepts(local)
+    if by == signal.SIGKILL:
+        assert pilotage("cancel", "--now", folder.id).returncode == 0
+    assert not forwards(folder)
+
+
+def test_a_port_that_is_taken(run, pilotage):
+    folder, port = run
+    done = pilotage("forward", folder.id, str(free()), "--local", str(port))
+    assert done.returncode == 2
+    assert f"port {port} of this machine cannot be had" in done.stderr
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run's folder as one leaves it that goes on, with some nodes."""
+
+    def make(*nodes, state="running"):
+        folder = RunFolder(tmp_path / "runs" / "20261127-101500-aaaa")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        record = {"id": folder.id, "folder": str(folder.path), "state": state, "script": "s", "sites": {}}
+        folder.record.write_text(json.dumps({**record, "owner": processes.identity(os.getpid())}))
+        folder.progress.write_text(json.dumps({"nodes": [{"executor": "lab", "node": node} for node in nodes]}))
+        return folder
+
+    return make
+
+
+def test_which_node_is_meant(made):
+    from pilotage.errors import UsageError
+
+    assert server(made("node1"), 80, None) == Server("node1", 80, None, ("node1",))
+    assert server(made("node1", "node2"), 80, "node2").node == "node2"
+    with pytest.raises(UsageError, match="has 2 nodes: node1, node2"):
+        server(made("node1", "node2"), 80, None)
+    with pytest.raises(UsageError, match="no node yet"):
+        server(made(), 80, None)
+    with pytest.raises(UsageError, match="is over"):
+        server(made("node1", state="finished"), 80, None)
+
+
+def test_what_closes_at_once_does_not_answer():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert answers(silent.getsockname()[1], 0.2)
+    assert not answers(free(), 0.2)
