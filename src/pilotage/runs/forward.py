@@ -11,13 +11,12 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from pilotage import journal
-from pilotage.errors import HostError, LoginError, StorageError, UsageError
+from pilotage.errors import HostError, StorageError, UsageError
 from pilotage.hosts.openssh import LOOPBACK, OpenSSHHost
 from pilotage.hosts.openssh import host as login_host
 from pilotage.journal import Journal
@@ -253,10 +252,7 @@ class _Brought:
         try:
             self._host.connect()
             self._listen(self._address)
-        except LoginError as error:
-            raise HostError(error.message, where=error.where, hint=error.hint) from error
-        except HostError:  # it is tried again
-            time.sleep(1)
+        except HostError:  # it is tried again: a person may log in meanwhile
             return
         self._is_lost = False
         self._say(f"the connection to {self._host.destination} is back")
