@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pilotage.assembly.configs import targets
+from pilotage.assembly.login import hosts_of
 from pilotage.check import checking
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, Status
@@ -39,6 +40,8 @@ scheduler_options = "#SBATCH --reservation=tutorial"
     "pbspro": 'extends = "pbspro"\nqueue = "debug"\ncpus_per_node = 4\nselect_options = "ngpus=2"\nnodes_per_block = 2',
     "gridengine": 'extends = "gridengine"\nqueue = "all.q"\nscheduler_options = "#$ -pe smp 4"',
     "flux": 'extends = "flux"\nqueue = "debug"\ncores_per_node = 4',
+    "login": 'extends = "slurm"\nlogin = "me@head"\npartition = "debug"\nrun_folder = "~/runs/of/mine"',
+    "pool": 'extends = "ssh-pool"\nhosts = ["one", "two"]',
     "kubernetes": 'extends = "kubernetes"\nimage = "lab/worker:1"',
 }
 GARBAGE = {
@@ -80,7 +83,9 @@ def context(project, user_file, private_home):
         made.append(manager)
         folder = manager.__enter__()
         resolved = targets("mine", ())[0].resolved
-        return Context(resolved=resolved, host=host or LocalHost(), folder=folder, **options)
+        host = host or LocalHost()
+        hosts = dict.fromkeys(hosts_of(resolved.site), host)
+        return Context(resolved=resolved, host=host, folder=folder, hosts=hosts, **options)
 
     yield make
     for manager in made:

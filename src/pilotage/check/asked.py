@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import socket
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -211,4 +210,5 @@ def node_cores(context: Context) -> int | None:
 def is_only_node(context: Context) -> bool:
     """Return whether this machine is all that the queue has, so that nothing has to be shared."""
     names = {one.names for one in nodes(context)} if inquiry_of(context) is not None else set()
-    return names in ({socket.gethostname()}, {socket.gethostname().partition(".")[0]})
+    own = context.machine()
+    return names in ({own}, {own.partition(".")[0]})

@@ -45,6 +45,10 @@ ENDING = 60.0
 """Seconds that a run may take to end after its last task."""
 BEFORE = (
     "configuration",
+    "login",
+    "login-folder",
+    "login-shared",
+    "reach",
     "run-folder",
     "run-folder-path",
     "python",
@@ -168,6 +172,14 @@ def _never_connected(
     state = str(block.get("state", "")).lower()
     if state in ("running", "pending") and "running" in found:
         address = context.memory.get("address")
+        if context.is_through:
+            return failed(
+                f"it ran for {CONNECT:.0f} s and no worker connected{': ' + said if said else ''}",
+                hint="its workers cannot reach the login host's port, or hang before they try: set inside_address to "
+                'what nodes call that host, or try reach = "node"',
+                where=context.key("reach" if context.is_far else "hosts"),
+                command=show,
+            )
         return failed(
             f"it ran for {CONNECT:.0f} s and no worker connected{': ' + said if said else ''}",
             hint="its workers cannot reach this machine's port, or hang before they try: is there a firewall between, "

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pilotage import paths
+from pilotage.assembly.login import hosts_of
 from pilotage.check.context import Context, OutOfTimeError
 from pilotage.check.finding import Finding, Status, failed, skipped
 from pilotage.check.probe import Probe, probes
 from pilotage.errors import (
     ExtendsError,
+    HostError,
     ParslArgumentError,
     PilotageError,
     SiteFileError,
@@ -27,7 +29,9 @@ from pilotage.errors import (
 )
 from pilotage.hosts.base import Host
 from pilotage.hosts.local import LocalHost
+from pilotage.hosts.openssh import A_MOMENT, OpenSSHHost
 from pilotage.sites.catalogue import Resolved
+from pilotage.sites.models import BatchSite, Site
 from pilotage.worker import processes
 
 LOOK = 0.1
@@ -134,11 +138,13 @@ def check_site(
     listener.waits(f"{name}: importing Parsl")
     known = probes() if asked is None else asked
     listener.waits(None)
-    with own_folder() as folder:
+    with own_folder() as folder, _hosts(resolved.site, host) as hosts:
         waiting = _Waiting(listener)
         context = Context(
             resolved=resolved,
-            host=host or LocalHost(),
+            host=host
+            or (next(iter(hosts.values())) if isinstance(resolved.site, BatchSite) and hosts else LocalHost()),
+            hosts=hosts,
             folder=folder,
             options=tuple(options),
             submit=submit,
@@ -156,6 +162,20 @@ def check_site(
         memory.get("run kept"),
         memory.get("measured", {}),
     )
+
+
+@contextlib.contextmanager
+def _hosts(site: Site, given: Host | None) -> Iterator[dict[str, Host]]:
+    """Yield the hosts by which a site is reached over SSH; connections that are made with them are ended."""
+    made: dict[str, Host] = {name: given or OpenSSHHost(name, stays=A_MOMENT) for name in hosts_of(site)}
+    ours = [host for host in made.values() if isinstance(host, OpenSSHHost) and host is not given]
+    for host in ours:
+        host.hold()
+    try:
+        yield made
+    finally:
+        for host in ours:
+            host.release()
 
 
 def _wrong(name: str, error: PilotageError) -> list[Finding]:
@@ -226,6 +246,9 @@ def run(probe: Probe, context: Context, waiting: _Waiting | None = None) -> Find
 def _told(probe: Probe, context: Context) -> Finding:
     try:
         return probe.run(context)
+    except HostError as error:  # the connection was there a moment ago
+        hint = error.hint or "try it again"
+        return failed(f"{error.where}: {error.message}" if error.where else error.message, hint=hint)
     except OutOfTimeError:
         return _late(probe.limit(context), "")
     except Exception as error:  # what a machine answers is never all foreseen, and the other probes go on

@@ -41,6 +41,7 @@ class Commands(Probe):
 
     name = "commands"
     cost = Cost.MACHINE
+    needs = ("login",)
 
     def applies(self, context: Context) -> bool:
         """Apply to batch sites."""
@@ -54,7 +55,9 @@ class Commands(Probe):
         if missing:
             return failed(
                 f"not on the PATH: {', '.join(missing)}",
-                hint=f"run this on a login host of the site, or put {name}'s programs on the PATH",
+                hint=f"put {name}'s programs on the PATH of shells there that are not interactive (~/.bashrc)"
+                if context.is_far
+                else f"run this on a login host of the site, or put {name}'s programs on the PATH",
                 where=context.key("scheduler"),
                 command=f"command -v {' '.join(known.commands)}",
             )

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import getpass
 import math
 import shlex
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pilotage.assembly.configs import is_elsewhere
 from pilotage.hosts.base import Completed, Host
 from pilotage.sites.catalogue import Resolved
-from pilotage.sites.models import BlockSite, Site
+from pilotage.sites.models import BatchSite, BlockSite, Site
 
 T = TypeVar("T")
 MARGIN = 0.5
@@ -31,7 +34,7 @@ class Context:
     Parameters
     ----------
     resolved: the site.
-    host: where commands are run.
+    host: where the scheduler's commands are run.
     folder: the check's own, 0700, beside the runs; it is removed afterwards.
     options: the ``--set`` of the check, for commands that repeat something.
     submit: whether a block may be submitted.
@@ -40,6 +43,7 @@ class Context:
     stopping: set when the check is being ended.
     deadline: of the probe, as ``time.monotonic`` counts.
     memory: what was asked already, shared by all probes of a site.
+    hosts: those by which the site is reached over SSH, by name: its login host, or those of a pool.
     """
 
     resolved: Resolved
@@ -52,6 +56,7 @@ class Context:
     stopping: threading.Event = field(default_factory=threading.Event)
     deadline: float = math.inf
     memory: dict[Any, Any] = field(default_factory=dict)
+    hosts: Mapping[str, Host] = field(default_factory=dict)
 
     @property
     def site(self) -> Site:
@@ -63,6 +68,30 @@ class Context:
         """The site's values where it starts its workers in blocks, else None."""
         site = self.resolved.site
         return site if isinstance(site, BlockSite) and site.uses_blocks else None
+
+    @property
+    def is_far(self) -> bool:
+        """Whether the site's scheduler is on a login host."""
+        return isinstance(self.site, BatchSite) and self.site.login is not None
+
+    @property
+    def is_through(self) -> bool:
+        """Whether workers reach the driver through a host of the site, and not by an address of this machine."""
+        return is_elsewhere(self.site) and getattr(self.site, "reach", "") != "direct"
+
+    @property
+    def reached(self) -> list[str]:
+        """The hosts that have let us in, as the probe of the login has it; all of them before that."""
+        found: list[str] = self.memory.get("reached", list(self.hosts))
+        return found
+
+    def user(self) -> str:
+        """Return who we are for the scheduler."""
+        return self.run("id", "-un").stdout.strip() if self.is_far else getpass.getuser()
+
+    def machine(self) -> str:
+        """Return the name of the host where the scheduler's commands are run."""
+        return self.run("uname", "-n").stdout.strip() if self.is_far else socket.gethostname()
 
     @property
     def left(self) -> float:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pilotage.assembly.configs import machine
 from pilotage.check.asked import is_only_node
 from pilotage.check.context import Context
-from pilotage.check.finding import Finding, failed, ok, skipped, warning
+from pilotage.check.finding import Finding, Status, failed, ok, skipped, warning
 from pilotage.check.folders import node_local
 from pilotage.check.probe import Cost, Probe, probe
-from pilotage.sites.models import BatchSite, LocalSite
+from pilotage.hosts.base import MISSING, Completed
+from pilotage.sites.models import BatchSite, LocalSite, SSHSite
 
 MUST_EQUAL = ("parsl", "pilotage")
 """Packages whose versions must be the same on both sides: they speak to each other."""
@@ -90,16 +93,22 @@ class WorkersPython(Probe):
 
     name = "python"
     cost = Cost.MACHINE
-    needs = ("configuration",)
+    needs = ("configuration", "login")
+
+    def limit(self, context: Context) -> float:
+        """Return a time for each host of a pool."""
+        return super().limit(context) * max(len(context.hosts), 1)
 
     def applies(self, context: Context) -> bool:
-        """Apply to sites whose workers use this machine's files."""
-        return context.blocks is not None and isinstance(context.site, BatchSite | LocalSite)
+        """Apply to sites whose workers use this machine's files, or those of a host that can be asked."""
+        return context.blocks is not None and isinstance(context.site, BatchSite | LocalSite | SSHSite)
 
     def run(self, context: Context) -> Finding:
         """Run it, as far as it can be found from here."""
         python = (context.blocks.python if context.blocks is not None else None) or sys.executable
         where = context.key("python")
+        if context.hosts:
+            return _on_hosts(context, where)
         if "/" not in python:
             return skipped(f"{python} is found by the PATH of the nodes; --submit runs it")
         path = Path(python)
@@ -119,6 +128,32 @@ class WorkersPython(Probe):
             hint = "the workers are started by it: it must be a Python that runs here"
             return failed(f"{python} does not run: {words}", hint=hint, where=where, command=command)
         return judged(found, python, where, command)
+
+
+def _on_hosts(context: Context, where: str) -> Finding:
+    """Return the worst finding of the hosts that a site is reached by: nodes use the files of their login host."""
+    python = machine(context.resolved).python
+    findings = []
+    for name in context.reached:
+        context.say(f"waiting for {python} on {name}")
+        answer = context.hosts[name].run([python, "-I", "-c", TELL], timeout=max(min(context.left, 30.0), 0.1))
+        findings.append(_on_host(answer, python, name, where))
+    order = (Status.FAILED, Status.WARNING, Status.OK)
+    return min(findings, key=lambda one: order.index(one.status), default=skipped("no host has let us in"))
+
+
+def _on_host(answer: Completed, python: str, name: str, where: str) -> Finding:
+    command = f"ssh {shlex.quote(name)} {shlex.quote(python)} -m pip list"
+    found = _versions(answer.stdout)
+    if found is not None:
+        return judged(found, f"{python} on {name}", where, command)
+    own = here()
+    hint = f"give the path of a Python there with Python {own['python'].rpartition('.')[0]}, Parsl {own.get('parsl')} "
+    hint += f"and pilotage {own.get('pilotage')}: python = PATH in the site"
+    if answer.exit_code == MISSING:
+        return failed(f"there is no {python} on {name}", hint=hint, where=where, command=command)
+    words = (answer.stderr.strip() or answer.stdout.strip() or f"exit code {answer.exit_code}").splitlines()[-1]
+    return failed(f"{python} on {name} does not run: {words[:WORDS]}", hint=hint, where=where, command=command)
 
 
 def _versions(output: str) -> dict[str, str] | None:

@@ -63,9 +63,13 @@ def node_local(path: Path) -> str | None:
 
     A file system that somebody has mounted below ``/tmp`` is judged by its type alone.
     """
-    mount = mount_of(path)
+    return local_reason(path, mount_of(path), "this machine's memory")
+
+
+def local_reason(path: Path, mount: Mount | None, memory: str) -> str | None:
+    """Return the same of a path on any host, of which its mount is known; ``memory`` is what to call that host's."""
     if mount is not None and mount.kind in IN_MEMORY:
-        return f"{mount.point} ({mount.kind}, this machine's memory)"
+        return f"{mount.point} ({mount.kind}, {memory})"
     if mount is not None and mount.kind in SHARED:
         return None
     for folder in map(Path, NODE_LOCAL):
@@ -114,7 +118,7 @@ class RunFolderPath(Probe):
 
     name = "run-folder-path"
     cost = Cost.MACHINE
-    needs = ("configuration", "run-folder")
+    needs = ("configuration", "run-folder", "login", "login-folder")
 
     def applies(self, context: Context) -> bool:
         """Apply to sites whose blocks are scripts with paths."""
@@ -123,8 +127,9 @@ class RunFolderPath(Probe):
     def run(self, context: Context) -> Finding:
         """Render a block with the path, and look for what a launcher leaves unquoted."""
         site = context.site
-        folder = str(paths.state_folder() / "runs")
-        hint = "set PILOTAGE_STATE to a folder with a plain path"
+        folder = _far_folder(context) or str(paths.state_folder() / "runs")
+        key = "run_folder" if context.is_far else "PILOTAGE_STATE"
+        hint = f"set {key} to a folder with a plain path"
         try:
             render(context.resolved, run_dir=folder)
         except SiteValueError as error:
@@ -137,6 +142,16 @@ class RunFolderPath(Probe):
             found = "a space" if bad.group().isspace() else repr(bad.group())
             return failed(f"the run folder's path has {found}, which {call.name} does not quote: {folder}", hint=hint)
         return ok("nothing in it that a script would have to quote")
+
+
+def _far_folder(context: Context) -> str | None:
+    """Return the folder of runs on the login host, with links followed; None where there is no such host."""
+    if not context.is_far:
+        return None
+    from pilotage.check.login import Folder, folder_on
+
+    found = folder_on(context, next(iter(context.hosts)))
+    return found.path if isinstance(found, Folder) else None
 
 
 @probe
@@ -153,6 +168,8 @@ class SharedFolder(Probe):
 
     def run(self, context: Context) -> Finding:
         """Judge by the type of the file system, as far as that tells."""
+        if context.is_far:
+            return skipped("nodes use the folder on the login host: see login-shared")
         folder = runs_folder()
         command = f"df -T {shlex.quote(str(folder))}"
         if reason := node_local(folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 import shlex
 
@@ -40,7 +39,7 @@ class NamedThing(AsksScheduler):
     def asked(self, context: Context) -> Named | None:
         """Return how the scheduler is asked for such names."""
         inquiry = inquiry_of(context)
-        found = [] if inquiry is None else [one for one in inquiry.named(getpass.getuser()) if one.key == self.name]
+        found = [] if inquiry is None else [one for one in inquiry.named(context.user()) if one.key == self.name]
         return found[0] if found else None
 
     def applies(self, context: Context) -> bool:

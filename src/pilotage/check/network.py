@@ -12,7 +12,7 @@ import psutil
 from pilotage.assembly.configs import machine
 from pilotage.check.asked import is_only_node
 from pilotage.check.context import Context
-from pilotage.check.finding import Finding, failed, ok, warning
+from pilotage.check.finding import Finding, failed, ok, skipped, warning
 from pilotage.check.probe import Cost, Probe, probe
 from pilotage.errors import PilotageError
 from pilotage.sites.models import BatchSite
@@ -54,6 +54,8 @@ class Address(Probe):
 
     def run(self, context: Context) -> Finding:
         """Compare it with the addresses of the interfaces."""
+        if context.is_through:
+            return skipped("workers come through the site's hosts: see reach")
         try:
             address = address_of(context)
         except PilotageError as error:

@@ -103,8 +103,12 @@ class NodeFolder(OfBlock):
         bad = {name: node["folder"] for name, node in found["nodes"].items() if node["folder"]}
         if bad:
             name, words = next(iter(bad.items()))
-            hint = "set PILOTAGE_STATE to a folder on a file system that login and compute nodes share"
-            return failed(f"{name} does not share {context.folder.parent}: {words}", hint=hint)
+            key = "run_folder" if context.is_far else "PILOTAGE_STATE"
+            hint = f"set {key} to a folder on a file system that login and compute nodes share"
+            what = "the login host's folder" if context.is_far else context.folder.parent
+            return failed(f"{name} does not share {what}: {words}", hint=hint)
+        if context.hosts and not context.is_far:
+            return skipped("each host of a pool has a folder of its own")
         return ok("read and written on each node")
 
 
@@ -118,6 +122,8 @@ class NodeRoute(OfBlock):
         """Compare the times that a connection took; they are here, so there is a way."""
         times = [seconds for node in found["nodes"].values() for seconds in node["routes"].values()]
         took = [seconds for seconds in times if isinstance(seconds, int | float)]
+        if not times:
+            return skipped("workers come by ways of their own")
         if not took:
             hint = "workers are connected, but a new connection was refused: a limit of a firewall?"
             return warning(f"{times[0] if times else 'no address'}", hint=hint, where=context.key("address"))

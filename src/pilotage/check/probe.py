@@ -53,11 +53,13 @@ class Probe:
 
 MODULES = (
     "configuration",
+    "login",
     "environment",
     "folders",
     "space",
     "machine",
     "network",
+    "reach",
     "clocks",
     "commands",
     "queues",

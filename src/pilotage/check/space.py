@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, failed, ok, skipped, warning
-from pilotage.check.folders import mount_of, runs_folder
+from pilotage.check.folders import Mount, mount_of, runs_folder
 from pilotage.check.probe import Cost, Probe, probe
 from pilotage.hosts.base import Completed
 from pilotage.worker import tails
@@ -65,19 +64,21 @@ class Quota(Probe):
 
     name = "quota"
     cost = Cost.MACHINE
-    needs = ("run-folder",)
+    needs = ("run-folder", "login", "login-folder")
 
     def applies(self, context: Context) -> bool:
-        """Apply where there is a program that tells of quotas."""
-        return bool(_command(context))
+        """Apply where there is a program that tells of quotas; a login host is asked about itself, when it is."""
+        return context.is_far or bool(_command(context))
 
     def run(self, context: Context) -> Finding:
         """Read what quota, or Lustre's own, says."""
         argv = _command(context)
+        if not argv:
+            return skipped("no program there tells of quotas")
         answer = context.run(*argv)
         rows = lustre(answer) if argv[0] == "lfs" else classic(answer)
         command = shlex.join(argv)
-        hint = "make room, or set PILOTAGE_STATE to another file system"
+        hint = f"make room, or set {'run_folder' if context.is_far else 'PILOTAGE_STATE'} to another file system"
         if not rows:
             return skipped("no quota is told", command=command)
         where, what, used, limit = max(rows, key=lambda row: row[2] / row[3])
@@ -91,10 +92,20 @@ class Quota(Probe):
 
 
 def _command(context: Context) -> tuple[str, ...]:
-    mount = mount_of(runs_folder())
+    mount = _mount(context)
     if mount is not None and mount.kind == "lustre" and context.host.has("lfs"):
-        return ("lfs", "quota", "-q", "-u", getpass.getuser(), str(mount.point))
+        return ("lfs", "quota", "-q", "-u", context.user(), str(mount.point))
     return ("quota", "-w") if context.host.has("quota") else ()
+
+
+def _mount(context: Context) -> Mount | None:
+    """Return the mount of the folder that nodes use: on the login host, where there is one."""
+    if not context.is_far:
+        return mount_of(runs_folder())
+    from pilotage.check.login import Folder, folder_on
+
+    found = folder_on(context, next(iter(context.hosts)))
+    return found.mount if isinstance(found, Folder) else None
 
 
 Row = tuple[str, str, int, int]

@@ -12,6 +12,12 @@ from pilotage.schedulers.inquiry import words
 
 PIPED = {"slurm": "sbatch --test-only", "gridengine": "qsub -w v", "flux": "flux batch --dry-run"}
 
+THERE = (
+    'umask 077; script=$(mktemp) || exit; printf "%s" "$1" >"$script"; shift; "$@" "$script"; code=$?; '
+    'rm -f -- "$script"; exit $code'
+)
+"""For ``sh -c``: give the text that is the first argument to a command, in a file."""
+
 
 @probe
 class Trial(AsksScheduler):
@@ -33,13 +39,16 @@ class Trial(AsksScheduler):
         asked = inquiry_of(context)
         script = context.folder / "trial.sh"
         argv = asked.trial_command(str(script)) if asked is not None else None
+        name = f"pilotage-check.{context.resolved.name}"
         if asked is None or argv is None:
             return skipped("this scheduler judges only what is submitted")
-        name = f"pilotage-check.{context.resolved.name}"
         text = render(context.resolved, run_dir=str(context.folder), job_name=name).script or ""
-        script.write_text(text, encoding="utf-8")
-        answer = context.run(*argv)
-        script.unlink()
+        if context.is_far:  # the script is the last argument of each
+            answer = context.run("sh", "-c", THERE, "sh", text, *argv[:-1])
+        else:
+            script.write_text(text, encoding="utf-8")
+            answer = context.run(*argv)
+            script.unlink()
         command = f"{context.pilotage('site', 'show', '--script')} | {PIPED[asked.name]}"
         if refused := asked.parse_trial(answer):
             hint = "correct what it names; the command shows the script and asks again"

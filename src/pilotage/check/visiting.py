@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pilotage import journal
+from pilotage.hosts.far import FarFolder
 from pilotage.paths import write_json
 from pilotage.worker import processes
 
@@ -59,6 +60,7 @@ class Visiting:
         self._wait = wait
         self._asked = 0.0
         self._told = ""
+        self._shared = ""
         self._known: list[dict[str, Any]] = []
         self.found: dict[str, Any] = {"wanted": self._executor.provider.nodes_per_block, "nodes": {}, "error": ""}
 
@@ -154,16 +156,43 @@ class Visiting:
     def _look(self, look: Callable[..., Future[Any]], workers: int) -> None:
         self._stage(f"looking at {self.found['managers']} nodes with {workers} workers")
         nonce = os.urandom(16).hex()
-        (self._folder / NONCE).write_text(nonce)
-        addresses = sorted(self._executor.all_addresses)
+        folder = self._shared = self._share(nonce)
         sent = time.time()
-        futures = [look(str(self._folder), nonce, addresses, self._executor.worker_port, HOLD) for _ in range(workers)]
+        futures = [look(folder, nonce, *self._place(), HOLD) for _ in range(workers)]
         received: dict[int, float] = {}
         for number, future in enumerate(futures):
             future.add_done_callback(lambda _, number=number: received.setdefault(number, time.time()))  # type: ignore[misc]
         reports = self._results(futures)
         for number, report in reports:
             self._note(report, sent, received.get(number, time.time()), nonce)
+
+    def _share(self, nonce: str) -> str:
+        """Put our word where nodes are to see it; return the folder as they know it, empty where each has its own."""
+        route = getattr(self._executor, "route", None)
+        if route is None:
+            (self._folder / NONCE).write_text(nonce)
+            return str(self._folder)
+        if not isinstance(route.folder, FarFolder):
+            return ""
+        here = route.folder.here / NONCE
+        here.write_text(nonce)
+        route.folder.send(here)
+        return route.folder.there
+
+    def _place(self) -> tuple[list[str], int]:
+        """Return where workers reach the interchange: addresses and port, none where each host has its own."""
+        route = getattr(self._executor, "route", None)
+        if route is None or getattr(route, "reach", "") == "direct":
+            return sorted(self._executor.all_addresses), self._executor.worker_port
+        place = getattr(route, "place", None)
+        return ([place[0]], place[1]) if place is not None else ([], 0)
+
+    def _word(self, name: str) -> str:
+        """Return what a node has written, as it is seen from here."""
+        route = getattr(self._executor, "route", None)
+        if route is None:
+            return _text(self._folder / name)
+        return str(route.folder.host.run(["cat", f"{route.folder.there}/{name}"]).stdout)
 
     def _results(self, futures: list[Future[Any]]) -> Iterable[tuple[int, dict[str, Any]]]:
         end = time.monotonic() + TASKS
@@ -190,8 +219,7 @@ class Visiting:
         node["cores"] = min(node["cores"], report["cores"])
         if (at := report["pool_started"]) is not None:
             node["pool_started"] = min(node["pool_started"] or at, at)
-        written = self._folder / f"{report['host']}.{report['process']}"
-        if not report["folder"] and _text(written) != nonce:
+        if self._shared and not report["folder"] and self._word(f"{report['host']}.{report['process']}") != nonce:
             node["folder"] = "what the node has written there is not seen here"
         # Its clock is ahead by something between these two: a task does not begin before it is sent.
         least, most = report["ended"] - received, report["begun"] - sent

@@ -123,6 +123,11 @@ class Way:
         return address, self._port
 
     @property
+    def place(self) -> tuple[str, int] | None:
+        """The address and port on the login host that workers were told, None where they know none there."""
+        return (self.inside, self._port) if self._listens is not None and self.inside and self.reach != "node" else None
+
+    @property
     def options(self) -> list[str]:
         """What our start of the pool is told: where each node connects by itself, with whom."""
         if self.reach != "node" or not self.nodes_connect:

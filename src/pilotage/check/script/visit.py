@@ -74,6 +74,8 @@ def look(folder: str, nonce: str, addresses: list[str], port: int, hold: float) 
 
     def seen() -> str:
         """Return what is wrong with the folder, empty where the driver's word is in it and ours can be put there."""
+        if not folder:
+            return ""
         try:
             with open(folder + "/nonce") as file:
                 if file.read() != nonce:
