@@ -44,3 +44,22 @@ def far(sshd, sockets):
     yield host
     host.close()
     assert not list(sockets.iterdir())
+
+
+@pytest.fixture
+def server(request, tmp_path, cache, sockets, monkeypatch):
+    """An sshd of the test's own, which ssh knows as ``far``; no connection with it may be left.
+
+    Its parameter, if any, are more lines of its settings.
+    """
+    it = Sshd(tmp_path / "sshd", getattr(request, "param", "").replace("TMP", str(tmp_path)))
+    it.start()
+    monkeypatch.setenv("PATH", it.program(tmp_path / "programs"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/false")
+    monkeypatch.setenv("DISPLAY", ":77")
+    yield it
+    it.stop()
+    left = [path for folder in sockets.iterdir() for path in folder.iterdir()]
+    OpenSSHHost("far").close()
+    assert not left, "a connection is left"

@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-from hosts.sshd import Sshd
 from pilotage.events import Events
 from pilotage.hosts.openssh import A_DAYS_WORK, OpenSSHHost
 from pilotage.runs.record import read_json
@@ -39,22 +38,6 @@ print("first line", flush=True)
 with parsl.load():
     print(sum(one.result() for one in [turn(number, sys.argv[1]) for number in range(5)]))
 """
-
-
-@pytest.fixture
-def server(tmp_path, cache, sockets, monkeypatch):
-    """An sshd of the test's own, which ssh knows as ``far``; no connection with it may be left."""
-    it = Sshd(tmp_path / "sshd")
-    it.start()
-    monkeypatch.setenv("PATH", it.program(tmp_path / "programs"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
-    monkeypatch.setenv("SSH_ASKPASS", "/bin/false")
-    monkeypatch.setenv("DISPLAY", ":77")
-    yield it
-    it.stop()
-    left = [path for folder in sockets.iterdir() for path in folder.iterdir()]
-    OpenSSHHost("far").close()
-    assert not left, "a connection is left"
 
 
 @pytest.fixture

@@ -20,30 +20,39 @@ from pilotage.sites.models import BatchSite
 CONNECTING = 45.0
 """Seconds that a host has to let us in."""
 WHO = "id -un && uname -n"
+NAMED = 'folder=$1; case "$folder" in "~"|"~/"*) folder=$HOME${folder#"~"};; esac; '
+AWAY = (
+    'if [ -n "$top" ]; then up=$folder; while rmdir -- "$up" 2>/dev/null && [ "$up" != "$top" ]; do '
+    'up=$(dirname -- "$up"); done; fi'
+)
 FOLDER = (
-    'folder=$1; case "$folder" in "~"|"~/"*) folder=$HOME${folder#"~"};; esac; top=; mine=; up=$folder; '
+    NAMED + "top=; mine=; up=$folder; "
     'while [ ! -e "$up" ]; do top=$up; up=$(dirname -- "$up"); done; '
     'umask 077; mkdir -p -- "$folder" && mine=$(mktemp -d "$folder/.check-XXXXXX") && echo written >"$mine/it" && '
     '[ "$(cat "$mine/it")" = written ]; code=$?; [ -n "$mine" ] && rm -rf -- "$mine"; '
     '[ $code = 0 ] && { echo "path $(cd -- "$folder" && pwd -P)"; echo "new $top"; '
     'df -PT -- "$folder" | sed -n "2s/^/space /p"; df -Pi -- "$folder" | sed -n "2s/^/files /p"; }; '
-    'if [ -n "$top" ]; then up=$folder; while rmdir -- "$up" 2>/dev/null && [ "$up" != "$top" ]; do '
-    'up=$(dirname -- "$up"); done; fi; exit $code'
+    + AWAY
+    + "; exit $code"
 )
 """For ``sh -c``: write to a folder, which is made and removed again where it is not there, and describe it in lines."""
+REMOVE = NAMED + "top=$2; " + AWAY
+"""For ``sh -c``: remove a folder that is empty, and what it is in up to the path that is the second argument."""
 SPACE = r"^space .*? (\S+) +\d+ +\d+ +(\d+) +\S+ +(/.*)$"
 FILES = r"^files .*? (\d+) +\d+ +(\d+) +\S+ +/.*$"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder on a host: where it really is, whether it was there before, its mount, and what is free (bytes, files).
+    """A folder on a host: where it really is, its mount, and what is free (bytes, files).
+
+    ``new`` is the first part of its path that was not there before, empty where all was.
 
     None is what that host does not tell.
     """
 
     path: str
-    was_there: bool
+    new: str
     mount: Mount | None
     room: int | None
     files: int | None
@@ -65,7 +74,7 @@ def _asked(context: Context, name: str) -> Folder | Completed:
     files = re.search(FILES, answer.stdout, re.MULTILINE | re.ASCII)
     return Folder(
         path[1],
-        was_there=bool(re.search(r"^new $", answer.stdout, re.MULTILINE)),
+        new="".join(re.findall(r"^new (/.*)$", answer.stdout, re.MULTILINE)[:1]),
         mount=None if space is None else Mount(Path(space[3]), space[1]),
         room=None if space is None else 1024 * int(space[2]),
         files=int(files[2]) if files is not None and int(files[1]) else None,

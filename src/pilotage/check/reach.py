@@ -13,7 +13,7 @@ from pathlib import Path
 from pilotage.assembly.configs import machine
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, failed, listed, ok, skipped
-from pilotage.check.login import Folder, OnHosts, folder_on
+from pilotage.check.login import REMOVE, Folder, OnHosts, folder_on
 from pilotage.check.probe import probe
 from pilotage.errors import HostError
 from pilotage.hosts.far import FarFolder
@@ -83,8 +83,8 @@ def _tried(context: Context, name: str, host: OpenSSHHost, port: int) -> str:
         finally:
             way.close()
             folder.end()
-            if isinstance(found, Folder) and not found.was_there:
-                host.run(["rmdir", "--", found.path])
+            if isinstance(found, Folder):
+                host.run(["sh", "-c", REMOVE, "sh", getattr(site, "run_folder", ""), found.new])
     if answer.stdout.strip() != WORD.decode().strip():
         last = (answer.stderr.strip() or f"nothing is heard at {address}:{opened}").splitlines()[-1]
         raise HostError(f"the way by {way.reach} leads nowhere: {last}", hint="try another reach: relay or node")
