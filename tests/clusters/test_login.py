@@ -1,5 +1,6 @@
 """From a laptop that reaches only the login host's sshd: programs, by each way there is."""
 
+import json
 import sys
 import time
 
@@ -152,4 +153,35 @@ def test_tutorial_and_census(laptop, laptop_site, examples, login, reach):
     done = laptop.run(*script, env={"SITE": "lab", "MPLCONFIGDIR": f"{laptop.home}/matplotlib"}, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
     assert laptop.outside(f"{laptop.home}/results/census/census.csv").exists()
+    assert nothing_is_left(laptop)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("login", "reach", "way"), [("head", "auto", "relay"), ("head-gateway", "auto", "gateway")])
+def test_check_proves_the_path_from_a_compute_node(laptop, laptop_site, login, reach, way):
+    laptop_site(login, f'reach = "{reach}"\nlauncher = {{ class = "srun" }}\npartition = "debug"')
+    done = laptop.pilotage("check", "lab", "--submit", "--json")
+    (report,) = json.loads(done.stdout)["sites"]
+    found = {one["probe"]: one for one in report["findings"]}
+    assert not [one for one in found.values() if one["status"] == "failed"], done.stdout
+    assert found["reach"]["message"].startswith(f"{way}: on {login}, ")
+    assert found["login"]["message"] == "root on head: nothing is asked"
+    assert found["block"]["message"] == "started and ended; 2 nodes connected"
+    assert found["node-folder"]["status"] == "ok"
+    assert found["node-route"]["message"].startswith("a connection takes ")
+    assert found["managers"]["message"] == "on node1, node2"
+    assert found["trial"]["status"] == "ok"
+    assert nothing_is_left(laptop)
+
+
+def test_check_says_what_the_nodes_do_not_see(laptop, laptop_site):
+    laptop_site(more='partition = "debgu"')
+    done = laptop.pilotage("check", "lab", "--json", "--set", "run_folder=/tmp/runs")
+    assert done.returncode == 1
+    (report,) = json.loads(done.stdout)["sites"]
+    failed = {one["probe"]: one for one in report["findings"] if one["status"] == "failed"}
+    assert set(failed) == {"login-shared", "queue"}
+    assert "nodes do not see it" in failed["login-shared"]["message"]
+    assert failed["queue"]["hint"].startswith("did you mean 'debug'?")
+    assert laptop.run("ls", "/tmp/runs", host="head").returncode != 0
     assert nothing_is_left(laptop)

@@ -59,6 +59,9 @@ def add_site(
 
 def _tell(machine: Machine, say: Callable[[str], None]) -> None:
     say(f"found: {machine.cores} cores, {machine.gpus} GPUs")
+    if machine.login is not None:
+        python = machine.login.python
+        say(f"found: {python}, with the driver's versions" if python else f"warning: {machine.login.remark}")
     for found in machine.found:
         queues = ", ".join(queue.name for queue in found.queues) or "no queues"
         accounts = f"; accounts: {', '.join(found.accounts)}" if found.accounts else ""
@@ -73,7 +76,7 @@ def _scheduler(machine: Machine, given: str | None, ask: Ask | None) -> Found | 
     if chosen not in choices:
         near = did_you_mean(chosen, choices)
         raise UsageError(
-            f"this machine has no {chosen!r}",
+            f"{'this machine' if machine.login is None else machine.login.destination} has no {chosen!r}",
             where="--scheduler",
             hint=near or f"it has {', '.join(choices)}",
         )

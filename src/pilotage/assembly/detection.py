@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import getpass
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import Any
 
 import tomlkit
@@ -13,9 +15,23 @@ from tomlkit.items import Table
 
 from pilotage import system
 from pilotage.hosts.base import Host
+from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Queue
 
+TELL = (
+    "import sys\n"
+    "from importlib import metadata\n"
+    "def version(name):\n"
+    "    try: return metadata.version(name)\n"
+    "    except metadata.PackageNotFoundError: return ''\n"
+    "print(sys.executable, '%d.%d' % sys.version_info[:2], version('parsl'), version('pilotage'), sep='\\n')"
+)
+"""Prints a Python's path, its version, and those of Parsl and pilotage, empty where they are not there."""
+PILOTAGES = 'for shell in "sh -c" "sh -lc"; do $shell "command -v pilotage" 2>/dev/null; done | ' + (
+    'while read -r found; do sed -n "1s/^#! *//p" "$found"; done'
+)
+"""For ``sh -c``: print the Python of each pilotage on the PATH, of a login shell too."""
 BATCH_SCHEDULERS = ("slurm", "pbspro", "gridengine", "flux")
 
 
@@ -30,18 +46,68 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Login:
+    """A machine that is another than this one: as ssh knows it, and the Python that workers may have there.
+
+    ``python`` is None where none has the driver's versions; ``remark`` says then what there is.
+    """
+
+    destination: str
+    python: str | None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
 class Machine:
-    """What was found: batch schedulers (best first), cores and GPUs of the machine itself."""
+    """What was found: batch schedulers (best first), cores and GPUs of the machine itself; how it is reached."""
 
     cores: int
     gpus: int
     found: Sequence[Found] = field(default=())
+    login: Login | None = None
 
 
 def detect(host: Host) -> Machine:
-    """Ask ``host`` what it has; a scheduler counts when all its commands are there."""
+    """Ask ``host`` what it has; a scheduler counts when all its commands are there. Raises HostError."""
+    login = _login(host) if isinstance(host, OpenSSHHost) else None
     present = [name for name in BATCH_SCHEDULERS if all(map(host.has, scheduler(name).commands))]
-    return Machine(system.usable_cores(), _gpus(host), [_ask(host, name) for name in present])
+    return Machine(_cores(host, login), _gpus(host), [_ask(host, name) for name in present], login)
+
+
+def _cores(host: Host, login: Login | None) -> int:
+    if login is None:
+        return system.usable_cores()
+    said = host.run(["nproc"]).stdout.strip()
+    return int(said) if said.isdecimal() else 1
+
+
+def _login(host: OpenSSHHost) -> Login:
+    """Look for a Python with the versions that the driver has."""
+    wanted = [".".join(map(str, sys.version_info[:2])), *(metadata.version(name) for name in ("parsl", "pilotage"))]
+    seen: dict[str, list[str]] = {}
+    for candidate in _pythons(host):
+        lines = host.run([candidate, "-I", "-c", TELL]).stdout.splitlines()
+        if len(lines) == 4:
+            if lines[1:] == wanted:
+                return Login(host.destination, lines[0])
+            seen[lines[0]] = lines[1:]
+    told = [f"{path} ({_in_words(versions)})" for path, versions in seen.items()]
+    there = f"; there is {', '.join(told[:3])}" if told else ""
+    return Login(host.destination, None, f"no {_in_words(wanted)} was found there{there}")
+
+
+def _in_words(versions: Sequence[str]) -> str:
+    named = zip(("Python", "Parsl", "pilotage"), versions, strict=True)
+    return ", ".join(f"{name} {version}" if version else f"no {name}" for name, version in named)
+
+
+def _pythons(host: OpenSSHHost) -> list[str]:
+    """Return where a Python may be there, the likeliest first: that of its pilotage, the driver's path, usual ones."""
+    minor = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    home = host.identity().home
+    usual = [f"{home}/{folder}/bin/python" for folder in ("venv", ".venv", "miniforge3", "miniconda3")]
+    said = host.run(["sh", "-c", PILOTAGES]).stdout.split()
+    return list(dict.fromkeys([*said, sys.executable, *usual, minor, "python3"]))
 
 
 def _ask(host: Host, name: str) -> Found:
@@ -54,7 +120,7 @@ def _ask(host: Host, name: str) -> Found:
     ]
     queues = asked.parse_queues([answer.stdout for answer in answers]) if answers else []
     accounts: list[str] = []
-    user = getpass.getuser()
+    user = host.identity().user if isinstance(host, OpenSSHHost) else getpass.getuser()
     query = asked.account_query(user)
     if query is not None:
         answer = host.run(query)
@@ -83,7 +149,28 @@ def site_table(
     machine: Machine, found: Found | None, queue: Queue | None, account: str | None, nodes: int = 1
 ) -> Table:
     """Return a commented TOML table for a site on what was found (None: this machine itself)."""
-    return _local_table(machine) if found is None else _batch_table(found, queue, account, nodes)
+    if found is not None:
+        return _batch_table(found, queue, account, nodes, machine.login)
+    return _local_table(machine) if machine.login is None else _pool_table(machine, machine.login)
+
+
+def _pool_table(machine: Machine, login: Login) -> Table:
+    table = _new_table(f"a host without a scheduler: {machine.cores} cores, {machine.gpus} GPUs; add more to hosts")
+    _put(table, "scheduler", "ssh")
+    _put(table, "hosts", [login.destination], "a block is one of them")
+    _put_python(table, login)
+    if machine.gpus:
+        _put(table, "available_accelerators", machine.gpus, "each worker is pinned to one GPU")
+    _put(table, "max_workers_per_node", machine.gpus or machine.cores)
+    return table
+
+
+def _put_python(table: Table, login: Login) -> None:
+    if login.python is not None:
+        _put(table, "python", login.python, "has the driver's versions of Parsl and pilotage")
+        return
+    table.add(tomlkit.comment(f"{login.remark}:"))
+    table.add(tomlkit.comment('make one there, and name it: python = "/path/to/python"'))
 
 
 def _local_table(machine: Machine) -> Table:
@@ -98,10 +185,15 @@ def _local_table(machine: Machine) -> Table:
     return table
 
 
-def _batch_table(found: Found, queue: Queue | None, account: str | None, nodes: int) -> Table:
+def _batch_table(
+    found: Found, queue: Queue | None, account: str | None, nodes: int, login: Login | None = None
+) -> Table:
     name = found.scheduler
     table = _new_table("blocks are batch jobs; `pilotage site show NAME --script` shows one")
     _put(table, "scheduler", name)
+    if login is not None:
+        _put(table, "login", login.destination, "the scheduler's commands are run there, by SSH")
+        _put_python(table, login)
     if queue is not None:
         _put(table, QUEUE_KEY[name], queue.name, _limits(queue))
     if name in ACCOUNT_KEY and account:

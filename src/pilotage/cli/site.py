@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from pilotage.errors import UsageError
 from pilotage.output import Output
 
 if TYPE_CHECKING:
+    from pilotage.hosts.base import Host
     from pilotage.sites.catalogue import Catalogue, Resolved
 
 
@@ -74,12 +78,17 @@ def show(output: Output, name: str, assignments: tuple[str, ...], script: bool, 
             {"site": name, "values": rows},
         )
     else:
-        output.text(resolved_toml(resolved), {"site": name, "values": values_of(resolved)})
+        from pilotage.assembly.reach import as_data, in_short
+
+        values = {"site": name, "values": values_of(resolved)}
+        ways = as_data(resolved)
+        output.text(resolved_toml(resolved) + in_short(resolved), {**values, "reach": ways} if ways else values)
 
 
 def _show_script(output: Output, resolved: Resolved) -> None:
     from dataclasses import asdict
 
+    from pilotage.assembly.reach import as_comments, as_data
     from pilotage.assembly.rendering import render
 
     rendering = render(resolved)
@@ -87,9 +96,10 @@ def _show_script(output: Output, resolved: Resolved) -> None:
         output.say(f"note: {rendering.note}")
     shown = rendering.script or rendering.worker_command
     if output.as_json:
-        output.data(asdict(rendering))
+        ways = as_data(resolved)
+        output.data({**asdict(rendering), "reach": ways} if ways else asdict(rendering))
     elif shown:
-        output.text(shown)
+        output.text(shown.rstrip("\n") + "\n" + as_comments(resolved))
 
 
 @site.command()
@@ -146,6 +156,7 @@ def schema(output: Output) -> None:
 
 @site.command()
 @click.argument("name", metavar="NAME")
+@click.option("--login", metavar="USER@HOST", help="Look at this login host by SSH instead of this machine.")
 @click.option("--scheduler", help="Take this one of the schedulers found (local: this machine).")
 @click.option("--queue", help="Partition or queue.")
 @click.option("--account", help="Account (project, bank) to charge.")
@@ -154,18 +165,37 @@ def schema(output: Output) -> None:
 @click.option("--force", is_flag=True, help="Replace a site of the same name in that file.")
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing: take what was found.")
 @command_options
-def add(output: Output, name: str, project: bool, force: bool, yes: bool, **given: Any) -> None:
-    """Add a site: detects what this machine has, asks little, writes commented TOML."""
+def add(output: Output, name: str, login: str | None, project: bool, force: bool, yes: bool, **given: Any) -> None:
+    """Add a site: detects what this machine (or a login host) has, asks little, writes commented TOML."""
     from pilotage.assembly.adding import add_site
-    from pilotage.hosts.local import LocalHost
 
     ask = None if yes else _ask
-    path, text = add_site(name, LocalHost(), given, ask=ask, project=project, force=force, say=output.say)
+    with _host(login) as host:
+        path, text = add_site(name, host, given, ask=ask, project=project, force=force, say=output.say)
     if output.as_json:
         output.data({"site": name, "path": str(path), "toml": text})
     else:
         output.text(text)
     output.say(f"written: {path}")
+
+
+@contextlib.contextmanager
+def _host(login: str | None) -> Iterator[Host]:
+    """Yield this machine, or a login host; a connection that is made for this is ended."""
+    from pilotage.hosts.local import LocalHost
+    from pilotage.hosts.openssh import A_MOMENT, OpenSSHHost
+
+    if login is None:
+        yield LocalHost()
+        return
+    if login.startswith("-") or len(login.split()) != 1:
+        raise UsageError(f"{login!r} is no host", where="--login")
+    host = OpenSSHHost(login, stays=A_MOMENT)
+    try:
+        host.connect(ask=sys.stdin is not None and sys.stdin.isatty())
+        yield host
+    finally:
+        host.leave()
 
 
 @site.command("import")
