@@ -69,6 +69,7 @@ def suspend_the_laptop(run, seconds):
     finally:
         for process in stopped:
             process.resume()
+        os.kill(run.process.pid, signal.SIGCONT)  # nsenter stops with what it has started
 
 
 @pytest.mark.parametrize("login", ["head", "head-gateway"])
