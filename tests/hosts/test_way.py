@@ -238,6 +238,7 @@ def test_a_far_folder(far, run, tmp_path):
     keys.mkdir(mode=0o700)
     (keys / "key").write_text("secret")
     assert folder.send(keys) == str(there / "certificates")
+    assert folder.path("/scratch/logs") == "/scratch/logs"
     (there / "block-0").mkdir()
     (there / "block-0" / "manager.log").write_text("words")
     (there / "certificates" / "more").write_text("x")

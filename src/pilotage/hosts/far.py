@@ -85,7 +85,9 @@ class FarFolder:
             return self.there
 
     def path(self, here: str | os.PathLike[str]) -> str:
-        """Return where a path below this machine's folder is there."""
+        """Return where a path below this machine's folder is there; any other path is one of there already."""
+        if not Path(here).is_relative_to(self.here):
+            return str(here)
         return str(PurePosixPath(self.there) / Path(here).relative_to(self.here))
 
     def send(self, here: str | os.PathLike[str], source: Path | None = None) -> str:

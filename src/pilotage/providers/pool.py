@@ -134,7 +134,9 @@ class Everywhere:
         return ANYWHERE
 
     def path(self, here: str | Path) -> str:
-        """Return where a path is there, with a word in the place of what differs."""
+        """Return where a path is there, with a word in the place of what differs; see `FarFolder.path`."""
+        if not Path(here).is_relative_to(self.here):
+            return str(here)
         return f"{ANYWHERE}/{Path(here).relative_to(self.here)}"
 
     def send(self, here: str | Path, source: Path | None = None) -> str:
