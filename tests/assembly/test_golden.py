@@ -65,7 +65,7 @@ def test_golden_worker_commands():
     for name, command in commands.items():
         if name != "threads":
             # A placeholder is a whole word to the shell: nothing of it is expanded.
-            known = {"@job_name@", *(["@address@"] if "-lab" in name else [])}
+            known = {"@job_name@", *(["@address@"] if "-lab" in name or name == "ssh-pool" else [])}
             assert all(placeholder in command for placeholder in PLACEHOLDERS if placeholder not in known)
 
 

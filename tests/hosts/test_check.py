@@ -188,6 +188,21 @@ def test_a_pool(check):
     assert "login-shared" not in found
 
 
+def test_a_block_on_a_pool(check, pilotage, tmp_path):
+    check(POOL)
+    done = pilotage("check", "mine", "--submit", "--json")
+    (site,) = json.loads(done.stdout)["sites"]
+    found = {one["probe"]: one for one in site["findings"]}
+    assert done.returncode == 0, found
+    assert found["block"]["message"] == "started and ended; 1 node connected"
+    assert found["node-versions"]["status"] == "ok"
+    assert (found["node-folder"]["status"], found["node-route"]["status"]) == ("skipped", "skipped")
+    assert "of its own" in found["node-folder"]["message"]
+    assert found["round-trip"]["status"] == "ok"
+    (tmp_path / "there" / "runs").rmdir()  # it stays, as after any run
+    (tmp_path / "there").rmdir()
+
+
 def test_a_pool_with_a_host_that_is_away(check):
     found = check(POOL, hosts='"far", "nobody@localhost.invalid"')
     assert bad(found) == {"login"}

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -155,6 +156,18 @@ def test_a_run_asks_once_before_its_first_line(server, site, pilotage, tmp_path,
     assert "10" in terminal.text().split("first line")[1]
     assert terminal.text().count("passphrase") == 1
     assert (server.folder / "log").read_text().count("Accepted publickey") == 1
+
+
+def test_a_question_that_nobody_answers_leaves_the_terminal_as_it_was(server, pilotage):
+    server.lock("open sesame")
+    script = "from pilotage.hosts import openssh; openssh.PERSON = 2; openssh.OpenSSHHost('far').connect(ask=True)"
+    terminal = Terminal([sys.executable, "-c", script], pilotage.env())
+    terminal.wait_for("passphrase for key")
+    assert not termios.tcgetattr(terminal.slave)[3] & termios.ECHO
+    assert terminal.finish() == 1
+    assert termios.tcgetattr(terminal.slave) == terminal.before
+    assert "has not let us in in time" in terminal.text()
+    close(terminal)
 
 
 def close(terminal):

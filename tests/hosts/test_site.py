@@ -100,6 +100,29 @@ def test_a_site_shows_its_reach(project, pilotage, user_file):
 
 
 @pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        ("reach=auto", ["--tunnelled", "-a @inside_address@", "--port=@port@"]),
+        ("inside_address=10.0.0.1", ["--tunnelled", "-a 10.0.0.1", "--port=@port@"]),
+        ("reach=node", ["--tunnelled --via @login_host@:@loopback_port@", "-a 127.0.0.1"]),
+        ("reach=direct", ["--tunnelled", "-a @address@", "--port=@worker_port@"]),
+    ],
+)
+def test_the_script_tells_workers_the_other_end(project, pilotage, user_file, sets, told):
+    user_file(LAB)
+    script = pilotage.ask("site", "show", "lab", "--script", "--set", sets).stdout
+    (command,) = [line for line in script.splitlines() if "worker.pool" in line]
+    assert [one for one in told if one not in command] == []
+
+
+def test_the_script_of_a_pool(project, pilotage, user_file):
+    user_file('[site.pool]\nscheduler = "ssh"\nhosts = ["one", "two"]\n')
+    script = pilotage.ask("site", "show", "pool", "--script").stdout
+    assert "\nPILOTAGE_INTERCHANGE=127.0.0.1:@loopback_port@ " in script
+    assert "-R 127.0.0.1:@loopback_port@:127.0.0.1:@worker_port@ @host@" in script
+
+
+@pytest.mark.parametrize(
     ("sets", "commands"),
     [
         (["reach=gateway"], ["-R @inside_address@:@port@:127.0.0.1:@worker_port@ ada@head"]),

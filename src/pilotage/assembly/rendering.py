@@ -1,7 +1,8 @@
 """What a site would start, as text: nothing is asked, written or run.
 
 Values that only a run knows appear as named placeholders: ``@run_dir@``, ``@job_name@``, ``@block_id@``,
-``@address@``, ``@worker_port@``, ``@cwd@``, ``@script_dir@`` and ``@driver@``.
+``@address@``, ``@worker_port@``, ``@cwd@``, ``@script_dir@`` and ``@driver@``; for a site that is reached by SSH also
+those of `reach`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pilotage.assembly.calls import make
-from pilotage.assembly.configs import OURS, Target, executor_call, keeps_tails, machine, on_nodes
+from pilotage.assembly.configs import OURS, Target, executor_call, is_elsewhere, keeps_tails, machine, on_nodes
 from pilotage.errors import SiteValueError
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
 from pilotage.sites.catalogue import Resolved
-from pilotage.sites.models import BlockSite, ParslSite, Site
+from pilotage.sites.models import BatchSite, BlockSite, ParslSite, Site, SSHSite
 from pilotage.sites.plan import Call, Machine, launcher, provider_settings
 
 PLACEHOLDERS = (
@@ -64,6 +65,8 @@ def render(
     if isinstance(site, ParslSite):
         note = f"{site.provider['class']} of Parsl writes its own script around the worker command"
         return Rendering(site.scheduler, None, command, note)
+    if isinstance(site, SSHSite):  # each host has its own
+        command = f"PILOTAGE_INTERCHANGE=127.0.0.1:@loopback_port@ {command}"
     wrap = launcher(site)
     wrapped = command if wrap is None else make(wrap, resolved)(command, 1, site.nodes_per_block, run_dir)
     settings = provider_settings(site)
@@ -114,12 +117,40 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
     )
     executor.all_addresses = {address}
     executor.worker_port = executor.worker_port or "@worker_port@"
+    if is_elsewhere(site):
+        executor.route, executor.worker_port = _Shown(site, address), None
     executor.run_dir = "@run_dir@"
     executor.cert_dir = "@run_dir@/certificates" if executor.encrypted else None
     in_rings = "initialize_logging" not in site.config and keeps_tails([Target(resolved.name, resolved=resolved)])
     executor.logconf_path = "@run_dir@/log_config/log_config.pkl" if in_rings else None
     executor.initialize_scaling()
     return str(executor._get_launch_command("@block_id@")).strip()
+
+
+class _Shown:
+    """A way from workers to the driver as its other end is told to them, with nothing behind it.
+
+    Its placeholders are those of `reach`.
+    """
+
+    def __init__(self, site: BlockSite, address: str) -> None:
+        reach = site.reach if isinstance(site, BatchSite) else "pool"
+        inside = (site.inside_address if isinstance(site, BatchSite) else None) or "@inside_address@"
+        places = {
+            "direct": (address, "@worker_port@"),
+            "node": ("127.0.0.1", "@loopback_port@"),
+            "pool": ("127.0.0.1", "@worker_port@"),
+        }
+        self._place = places.get(reach, (inside, "@port@"))
+        host = site.inside_address if isinstance(site, BatchSite) else None
+        self.options = ["--via", f"{host or '@login_host@'}:@loopback_port@"] if reach == "node" else []
+
+    def open(self, port: int) -> tuple[str, str]:  # noqa: ARG002  a route's signature
+        """Return what workers are told."""
+        return self._place
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def machine_for_rendering(resolved: Resolved, python: str | None) -> Machine:

@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -313,14 +314,15 @@ class OpenSSHHost:
             if ask:
                 more += ["-o", "BatchMode=no"]
             try:
-                done = subprocess.run(
-                    [*self._ssh(*more), self.destination],
-                    stdin=None if ask else subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    timeout=PERSON if ask else 2 * CONNECT,
-                    check=False,
-                )
+                with _terminal_as_it_is() if ask else contextlib.nullcontext():
+                    done = subprocess.run(
+                        [*self._ssh(*more), self.destination],
+                        stdin=None if ask else subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.DEVNULL,
+                        timeout=PERSON if ask else 2 * CONNECT,
+                        check=False,
+                    )
             except subprocess.TimeoutExpired as late:
                 raise HostError("has not let us in in time", where=self.destination) from late
             words = said.read().decode(errors="replace")
@@ -401,6 +403,24 @@ def ended(stderr: str, mark: str) -> tuple[str, int | None]:
     if found is None:
         return stderr, None
     return stderr[: found.start()] + stderr[found.end() :], int(found[1])
+
+
+@contextlib.contextmanager
+def _terminal_as_it_is() -> Iterator[None]:
+    """Put the terminal's settings back in the end: an ssh that is killed while it asks leaves it without an echo."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        yield
+        return
+    try:
+        before = termios.tcgetattr(terminal)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+    finally:
+        os.close(terminal)
 
 
 def _forwarding(port: int, to: int, address: str) -> str:
