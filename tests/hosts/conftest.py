@@ -50,9 +50,11 @@ def far(sshd, sockets):
 def server(request, tmp_path, cache, sockets, monkeypatch):
     """An sshd of the test's own, which ssh knows as ``far``; no connection with it may be left.
 
-    Its parameter, if any, are more lines of its settings.
+    Its parameter, if any, are more lines of its settings, or options of `Sshd`.
     """
-    it = Sshd(tmp_path / "sshd", getattr(request, "param", "").replace("TMP", str(tmp_path)))
+    given = getattr(request, "param", "")
+    options = given if isinstance(given, dict) else {"more": given.replace("TMP", str(tmp_path))}
+    it = Sshd(tmp_path / "sshd", **options)
     it.start()
     monkeypatch.setenv("PATH", it.program(tmp_path / "programs"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))

@@ -39,13 +39,24 @@ Host far
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
 """
+SECOND = """
+UsePAM yes
+KbdInteractiveAuthentication yes
+PermitRootLogin yes
+AuthenticationMethods publickey,keyboard-interactive
+"""
+PAM = """
+auth required pam_unix.so
+account required pam_permit.so
+session required pam_permit.so
+"""
 MOUNTS = "mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && mount --bind {folder}/passwd /etc/passwd && exec "
 
 
 class Sshd:
-    """One sshd; ``folder`` is where its keys and settings are."""
+    """One sshd; ``folder`` is where its keys and settings are. With a ``code``, it asks for that after the key."""
 
-    def __init__(self, folder, more=""):
+    def __init__(self, folder, more="", code=None):
         self.folder = Path(folder)
         self.folder.mkdir(mode=0o700)
         self.root = packages.fetch(["openssh-server"]) if not Path("/usr/sbin/sshd").exists() else Path("/")
@@ -57,20 +68,32 @@ class Sshd:
         host_key = (self.folder / "host_key.pub").read_text()
         (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {host_key}")
         known = {"port": self.port, "folder": self.folder, "user": getpass.getuser(), "more": more}
-        (self.folder / "sshd_config").write_text(SERVER.format(**known))
+        first = "" if code is None else SECOND  # of two settings the first holds
+        (self.folder / "sshd_config").write_text(first + SERVER.format(**known))
         (self.folder / "ssh_config").write_text(CLIENT.format(**known))
         accounts = Path("/etc/passwd").read_text()
         if "\nsshd:" not in accounts:
             accounts += "sshd:x:65533:65534::/run/sshd:/usr/sbin/nologin\n"
         (self.folder / "passwd").write_text(accounts)
+        self.mounts = MOUNTS
+        if code is not None:
+            self._ask_for(code)
         self.options = ("-F", str(self.folder / "ssh_config"))
         self.process = None
+
+    def _ask_for(self, code):
+        (self.folder / "pam.d").mkdir()
+        (self.folder / "pam.d" / "sshd").write_text(PAM)
+        made = subprocess.run(["openssl", "passwd", "-6", code], check=True, capture_output=True, text=True)
+        (self.folder / "shadow").write_text(f"{getpass.getuser()}:{made.stdout.strip()}:19000:0:99999:7:::\n")
+        mounts = ["mount --bind {folder}/pam.d /etc/pam.d", "mount --bind {folder}/shadow /etc/shadow"]
+        self.mounts = " && ".join([*mounts, MOUNTS])
 
     def start(self):
         """Start it, and wait until it answers."""
         command = [str(self.root / "usr/sbin/sshd"), "-D", "-e", "-f", str(self.folder / "sshd_config")]
         if os.getuid() == 0:
-            script = MOUNTS.format(folder=shlex.quote(str(self.folder))) + shlex.join(command)
+            script = self.mounts.format(folder=shlex.quote(str(self.folder))) + shlex.join(command)
             command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
         libraries = self.root / f"usr/lib/{os.uname().machine}-linux-gnu"
         with open(self.folder / "log", "a") as log:

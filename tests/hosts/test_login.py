@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,11 @@ print("first line", flush=True)
 with parsl.load():
     print(sum(one.result() for one in [turn(number, sys.argv[1]) for number in range(5)]))
 """
+
+has_pam = pytest.mark.skipif(
+    os.getuid() != 0 or not Path("/etc/pam.d").is_dir() or shutil.which("openssl") is None,
+    reason="PAM with accounts of the test's own needs mounts",
+)
 
 
 @pytest.fixture
@@ -156,6 +163,40 @@ def test_a_run_asks_once_before_its_first_line(server, site, pilotage, tmp_path,
     assert "10" in terminal.text().split("first line")[1]
     assert terminal.text().count("passphrase") == 1
     assert (server.folder / "log").read_text().count("Accepted publickey") == 1
+
+
+@has_pam
+@pytest.mark.parametrize("server", [{"code": "493817"}], indirect=True)
+def test_a_second_factor(server, site, pilotage, tmp_path):
+    """A key alone is refused; the code is asked for once, and what a run does over the connection asks for none."""
+    done = pilotage("run", *site)
+    assert done.returncode == 1
+    assert "pilotage login far" in done.stderr
+    terminal = Terminal([PROGRAM, "login", "far"], pilotage.env())
+    terminal.wait_for("assword:")
+    terminal.type("493817\n")
+    assert terminal.finish() == 0, terminal.text()
+    close(terminal)
+    (tmp_path / "ran" / "go").touch()
+    done = pilotage("run", *site)
+    assert (done.returncode, done.stdout) == (0, "first line\n10\n"), done.stderr
+    assert (server.folder / "log").read_text().count("Accepted keyboard-interactive") == 1
+    assert pilotage.ask("login", "far", "--end").returncode == 0
+
+
+@has_pam
+@pytest.mark.parametrize("server", [{"code": "493817"}], indirect=True)
+def test_a_second_factor_that_is_wrong(server, site, pilotage):
+    terminal = Terminal([PROGRAM, "run", *site], pilotage.env())
+    terminal.wait_for("assword:")
+    for _ in range(3):
+        terminal.seen = b""
+        terminal.type("000000\n")
+        terminal.wait_for("assword:" if _ < 2 else "error: far: ")
+    assert terminal.finish() == 1
+    close(terminal)
+    assert "Permission denied" in terminal.text()
+    assert "first line" not in terminal.text()
 
 
 def test_a_question_that_nobody_answers_leaves_the_terminal_as_it_was(server, pilotage):
