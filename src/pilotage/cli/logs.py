@@ -21,9 +21,11 @@ def logs(
     output: Output, run: str, follow: bool, task: int | None, block: str | None, worker: bool, scheduler: bool
 ) -> None:
     """Show what RUN wrote: its script's output, or that of a task, a block, the workers or the scheduler."""
+    from pilotage.cli.elsewhere import pass_on
     from pilotage.runs.logs import Wanted, follow_pieces, pieces
     from pilotage.runs.store import find
 
+    pass_on(run, attended=follow)
     folder = find(run)
     wanted = Wanted(task=task, block=block, worker=worker, scheduler=scheduler)
     if output.as_json:

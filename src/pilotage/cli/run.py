@@ -8,6 +8,7 @@ import click
 
 from pilotage.cli.common import command_options, set_option
 from pilotage.cli.completion import SiteName
+from pilotage.errors import UsageError
 from pilotage.output import Output
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ class ScriptCommand(click.Command):
     metavar="SECONDS",
     help="How long a run that is stopped may take to end in order.",
 )
+@click.option("--on", "host", metavar="HOST", help="Run it on a login host, also without this machine: user@host.")
+@click.option("--send", multiple=True, type=click.Path(), metavar="PATH", help="Also send this there, with --on.")
+@click.option("--remote-python", "python", metavar="PATH", help="A Python there that has pilotage, with --on.")
 @click.option("--override", is_flag=True, help="Put the site in the place of a Config that the script loads.")
 @command_options
 def run(
@@ -63,13 +67,25 @@ def run(
     detach: bool,
     max_node_hours: float | None,
     grace: float,
+    host: str | None,
+    send: tuple[str, ...],
+    python: str | None,
     override: bool,
 ) -> None:
     """Run SCRIPT, unchanged, on a site.
 
     parsl.load() without a config gets the site's. What comes after -- goes to the script. With --debug, Parsl keeps its
     full logs.
+
+    With --on HOST, supervisor and driver run there, and go on without this machine; sites are those of HOST.
     """
+    if host is not None:
+        from pilotage.cli.elsewhere import run_there
+
+        run_there(output, host, script, send, arguments, python)
+        return
+    if send or python:
+        raise UsageError(f"{'--send' if send else '--remote-python'} is for a run on another host", hint="--on HOST")
     from pilotage.assembly.configs import check_before_start, is_file, targets
     from pilotage.runs.choice import site_choice
     from pilotage.runs.order import Order

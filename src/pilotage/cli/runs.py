@@ -20,12 +20,13 @@ MANY = 20
 @command_options
 def ps(output: Output, everything: bool) -> None:
     """List runs: those that go on first, then the newest."""
+    from pilotage.cli.elsewhere import listed
     from pilotage.runs.record import FINAL
     from pilotage.runs.shapes import listing
     from pilotage.runs.store import runs
     from pilotage.runs.text import ROW, row
 
-    found = runs()
+    found = listed(output, runs())
     shown, ended = [], 0
     for run in found:
         ended += run["state"] in FINAL
@@ -41,10 +42,12 @@ def ps(output: Output, everything: bool) -> None:
 @command_options
 def show(output: Output, run: str) -> None:
     """Show RUN: its state, what happened, what failed, and where its files are."""
+    from pilotage.cli.elsewhere import pass_on
     from pilotage.runs.details import details
     from pilotage.runs.store import find
     from pilotage.runs.text import full
 
+    pass_on(run)
     found = details(find(run))
     output.text(full(found), found)
 
@@ -54,11 +57,13 @@ def show(output: Output, run: str) -> None:
 @command_options
 def attach(output: Output, run: str) -> None:
     """Show the live view of RUN again; closing it, or Ctrl-\\, leaves the run alone."""
+    from pilotage.cli.elsewhere import pass_on
     from pilotage.runs.attach import connect
     from pilotage.runs.run import follow, summary
     from pilotage.runs.store import find, shown, values_of
     from pilotage.runs.view import die_as
 
+    pass_on(run, attended=True)
     folder = find(run)
     values = values_of(folder)
     ended, values = follow(folder, connect(folder, values), values, output, live=not output.quiet)
@@ -77,12 +82,15 @@ def attach(output: Output, run: str) -> None:
 @command_options
 def cancel(output: Output, runs: Sequence[str], now: bool) -> None:
     """Stop each RUN in order: its script is interrupted, its blocks cancelled, nothing left."""
+    from pilotage.cli import elsewhere
     from pilotage.runs.cancel import cancel as cancel_run
     from pilotage.runs.shapes import cancelled
     from pilotage.runs.store import find
 
-    folders = list(dict.fromkeys(find(run) for run in runs))
+    here, there = elsewhere.split(runs)
+    folders = list(dict.fromkeys(find(run) for run in here))
     results = [cancel_run(folder, at_once=now, say=output.say) for folder in folders]
+    results += elsewhere.cancelled(there, now=now, say=output.say)
     words = {"was over": "was over already", "asked": "has been asked to stop", "not ended": "does not end"}
     lines = [f"{one['id']} {words.get(one['outcome'], 'has ended')} ({one['state']})" for one in results]
     output.text("\n".join(lines), cancelled(results))
@@ -98,12 +106,15 @@ def cancel(output: Output, runs: Sequence[str], now: bool) -> None:
 @command_options
 def resume(output: Output, run: str, ignore_changes: bool, name: str | None, detach: bool) -> None:
     """Run the script of RUN again, with its arguments and sites; calls that had finished are not made again."""
+    from pilotage.cli.elsewhere import resume_there
     from pilotage.cli.run import carry_out
     from pilotage.runs.cancel import grace_of
     from pilotage.runs.resume import order_again
     from pilotage.runs.start import Options
     from pilotage.runs.store import checked_name, find, values_of
 
+    if resume_there(output, run, ignore_changes=ignore_changes, name=name):
+        return
     folder = find(run)
     values = values_of(folder)
     order = order_again(folder, values, ignore_changes=ignore_changes)
@@ -123,6 +134,7 @@ def resume(output: Output, run: str, ignore_changes: bool, name: str | None, det
 @command_options
 def clean(output: Output, dry_run: bool) -> None:
     """End what dead runs have left, by their journals and by their ids, and remove runs past their time."""
+    from pilotage.cli import elsewhere
     from pilotage.runs import sweep
     from pilotage.runs.shapes import cleaned
     from pilotage.runs.store import folders
@@ -140,9 +152,17 @@ def clean(output: Output, dry_run: bool) -> None:
     count = sum(len(one.ended()) for one in found)
     verb = "would end" if dry_run else "ended"
     words = f"{verb} {count} thing{'s' if count != 1 else ''} of {len(found)} dead run{'s' if len(found) != 1 else ''}"
+    there, away = elsewhere.cleaned(dry_run=dry_run)
+    problems += away
+    for one_there in there:
+        problems += one_there["problems"]
+        for line in one_there["leftovers"]:
+            output.say(f"run {one_there['run']}: {line}")
     if expired:
         words += f"; {'would remove' if dry_run else 'removed'} {len(expired)} old runs"
-    output.text("\n".join([words, *problems]), cleaned([one.as_dict() for one in found], expired, dry_run=dry_run))
+    output.text(
+        "\n".join([words, *problems]), cleaned([*(one.as_dict() for one in found), *there], expired, dry_run=dry_run)
+    )
     if problems:
         sys.exit(1)
 
@@ -153,10 +173,12 @@ def clean(output: Output, dry_run: bool) -> None:
 @command_options
 def rm(output: Output, runs: Sequence[str], force: bool) -> None:
     """Remove each RUN that is over, with its logs and results."""
+    from pilotage.cli import elsewhere
     from pilotage.runs.shapes import removed
     from pilotage.runs.store import find, remove
 
-    folders = list(dict.fromkeys(find(run) for run in runs))
+    here, there = elsewhere.split(runs)
+    folders = list(dict.fromkeys(find(run) for run in here))
     remove(folders, force=force)
-    ids: list[Any] = [folder.id for folder in folders]
+    ids: list[Any] = [folder.id for folder in folders] + elsewhere.removed(there, force=force)
     output.text("\n".join(f"removed {one}" for one in ids), removed(ids))

@@ -46,6 +46,11 @@ CONTROL = 20
 """Seconds that the process which holds a connection has to answer."""
 GRACE = 10
 """Seconds beyond a command's time limit, which the other side keeps, until the connection is given up."""
+WHILE_CONNECTED = (
+    'exec 3<&0; "$@" </dev/null 3<&- & it=$!; { cat <&3; kill "$it"; } >/dev/null 2>&1 & watch=$!; '
+    'wait "$it"; code=$?; kill "$watch" 2>/dev/null; exit "$code"'
+)
+"""For ``sh -c``: run a command that reads nothing, and end it when what would be read ends: with the connection."""
 LOOPBACK = "127.0.0.1"
 LONGEST = 90
 """Bytes that the path of a socket may have, with what ssh adds while it makes it."""
@@ -194,6 +199,18 @@ class OpenSSHHost:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    def attended(self, argv: Sequence[str], *, terminal: bool) -> int:
+        """Run a program there with our stdout and stderr, until it ends or we do; return its exit code.
+
+        With ``terminal`` it has our terminal; else it reads nothing, and ends when its connection does.
+        """
+        self.connect()
+        words = ["exec", *argv] if terminal else ["exec", "sh", "-c", WHILE_CONNECTED, "sh", *argv]
+        options = ["-o", "ControlMaster=no", "-o", "LogLevel=ERROR", "-t" if terminal else "-T"]
+        command = [*self._ssh(*options), self.destination, " ".join(map(quoted, words))]
+        with subprocess.Popen(command, stdin=None if terminal else subprocess.PIPE) as process:
+            return process.wait()
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
         """Run ``argv`` there for at most ``timeout`` seconds; see `Host.run`."""

@@ -43,8 +43,9 @@ RUN_PROPERTIES: dict[str, Any] = {
     "cwd": TEXT,
     "folder": TEXT,
     "state": {
-        "enum": [*STATES, "silent"],
-        "description": "lost: its owner died without a word. silent: of another host, and without a heartbeat.",
+        "enum": [*STATES, "silent", "unreachable"],
+        "description": "lost: its owner died without a word. silent: of another host, and without a heartbeat. "
+        "unreachable: started there from here, and that host cannot be asked now.",
     },
     "reason": {"type": "string", "description": "Why it ended so; empty for a run that finished."},
     "exit_code": {"type": ["integer", "null"], "description": "As a shell counts: 128 + n for signal n."},

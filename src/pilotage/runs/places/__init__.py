@@ -1,0 +1,1 @@
+"""Where a run's supervisor and driver live: on this machine, or on a login host."""
