@@ -2,13 +2,16 @@
 
 import json
 import signal
+import socket
 import subprocess
 import time
+import urllib.request
 
 import jsonschema
 import psutil
 import pytest
 
+from hosts.sshd import free_port
 from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.runs import shapes
 from pilotage.runs.places import kept as keeping
@@ -181,3 +184,47 @@ def test_what_cannot_be_is_told_and_leaves_nothing(pilotage, script, away, proje
     assert "far: " in done.stderr
     assert not list(away.home.glob(".pilotage/*"))
     assert keeping.all_kept() == []
+
+
+SERVES = """
+import parsl
+@parsl.python_app
+def serve():
+    import http.server
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200); self.end_headers(); self.wfile.write(b"from there")
+        def log_message(self, *_): pass
+    http.server.ThreadingHTTPServer(("127.0.0.1", PORT), Answer).serve_forever()
+with parsl.load():
+    serve().result()
+"""
+
+
+def test_a_server_there_is_reached_from_here(pilotage, away, project):
+    port, local = free_port(), free_port()
+    (project / "serves.py").write_text(SERVES.replace("PORT", str(port)))
+    assert pilotage("run", "--on", "far", "--site", "threads", "--name", "serves", "serves.py").returncode == 0
+    awaited(lambda: accepts(port), True)
+    wrong = pilotage("forward", "serves", str(free_port()))
+    assert wrong.returncode == 1
+    assert "bind it to 0.0.0.0" in wrong.stderr
+    argv = [PROGRAM, "forward", "serves", str(port), "--local", str(local)]
+    for by in (signal.SIGINT, signal.SIGKILL, None):
+        with subprocess.Popen(argv, env=pilotage.env(), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == f"http://127.0.0.1:{local}\n"
+            with urllib.request.urlopen(f"http://127.0.0.1:{local}", timeout=20) as answer:
+                assert answer.read() == b"from there"
+            if by is None:
+                assert pilotage("cancel", "--now", "serves").returncode == 0
+            else:
+                process.send_signal(by)
+        if by == signal.SIGKILL:
+            OpenSSHHost("far").close()
+        assert process.returncode == (-by if by == signal.SIGKILL else 0)
+    assert not accepts(local)
+
+
+def accepts(port):
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -200,6 +200,24 @@ def resume_there(output: Output, run: str, *, ignore_changes: bool, name: str | 
     try:
         options = ["--ignore-changes"] if ignore_changes else []
         _tell(output, again(place, kept, options, checked_name(name)))
+    finally:
+        place.leave()
+    return True
+
+
+def forward_there(run: str, port: int, node: str | None, local: int | None, told: Callable[[Any], None]) -> bool:
+    """Reach a server of a run that is elsewhere, until a signal or its end; return False for a run of here."""
+    from pilotage.runs.places.forwarding import forward
+    from pilotage.runs.places.kept import elsewhere
+
+    kept = elsewhere(run)
+    if kept is None:
+        return False
+    kept, there = found_again(kept)
+    place = open_place(kept.host, kept.program)
+    place.connect()
+    try:
+        forward(place, there, port, ["--node", node] if node else [], local, told)
     finally:
         place.leave()
     return True

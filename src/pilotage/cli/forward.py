@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
 from pilotage.cli.common import command_options
@@ -22,20 +26,26 @@ def forward(output: Output, run: str, port: int, node: str | None, local: int | 
 
     Prints the address to give to a browser.
     """
+    from pilotage.cli.elsewhere import forward_there
     from pilotage.runs.forward import check_answers, server
     from pilotage.runs.forward import forward as bring
+    from pilotage.runs.places.kept import HERE
     from pilotage.runs.shapes import forwarded
     from pilotage.runs.store import find
     from pilotage.runs.view import is_terminal
 
+    def told(found: Mapping[str, Any]) -> None:
+        output.text(found["address"], found)
+
+    if forward_there(run, port, node, local, told):
+        return
     folder = find(run)
     to = server(folder, port, node)
 
     def ready(at: int) -> None:
-        found = forwarded(folder.id, to.node, port, at)
-        output.text(found["address"], found)
+        told(forwarded(folder.id, to.node, port, at))
 
-    if to.is_here and local in (None, port):
+    if to.is_here and local in (None, port) and not os.environ.get(HERE):  # else it is wanted to its end
         check_answers(to)
         ready(port)
         output.say(f"{to.node} is this machine: nothing is to be forwarded")

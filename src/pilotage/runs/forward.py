@@ -129,7 +129,7 @@ def forward(
     port = local_port(local, to.port)
     before, journal.current = journal.current, Journal(folder.journal)
     try:
-        with _stopped_by_signals() as stop:
+        with stopped_by_signals() as stop:
             if to.login is None:
                 _relayed(folder, to, port, ready, stop)
             else:
@@ -162,7 +162,8 @@ def local_port(wanted: int | None, like: int) -> int:
 
 
 @contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
+    """Have signals that end a command set an event instead."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 
 from pilotage import __version__
 from pilotage.errors import LoginError, UsageError
-from pilotage.hosts.openssh import A_DAYS_WORK, A_MOMENT, OpenSSHHost
+from pilotage.hosts.openssh import A_DAYS_WORK, A_MOMENT, WHILE_CONNECTED, OpenSSHHost
 from pilotage.runs.places.base import BY_PYTHON, OnHost
 
 FIND = (
@@ -29,14 +30,14 @@ class SSHPlace(OnHost):
 
     def __init__(self, destination: str, program: Sequence[str] = (), *, ask: bool = False) -> None:
         # Whoever makes it ends it; one of a command that is killed ends by itself.
-        self._ssh = OpenSSHHost(destination, stays=A_MOMENT)
+        self.host = OpenSSHHost(destination, stays=A_MOMENT)
         self._asks = ask
-        super().__init__(destination, self._ssh, program)
+        super().__init__(destination, self.host, program)
 
     def connect(self) -> None:
         """Make the connection; where a person has been asked for it, it stays for the day."""
         try:
-            self._ssh.connect()
+            self.host.connect()
         except LoginError:
             if not self._asks:
                 raise
@@ -44,13 +45,13 @@ class SSHPlace(OnHost):
 
     def find_program(self, python: str | None = None) -> None:
         """Find the pilotage there; see `Place.find_program`."""
-        done = self._ssh.run(["sh", "-c", FIND, "sh", python or "", sys.executable])
+        done = self.host.run(["sh", "-c", FIND, "sh", python or "", sys.executable])
         kind, _, path = done.stdout.strip().partition(" ")
         if not path:
             hint = "install it there, or say where: --remote-python PATH"
             raise UsageError("there is no pilotage", where=self.name, hint=hint)
         program = [path] if kind == "program" else [path, *BY_PYTHON]
-        said = self._ssh.run([*program, "--version"])
+        said = self.host.run([*program, "--version"])
         version = said.stdout.split()[-1:] if said.ok else []
         if version != [__version__]:
             what = f"is version {version[0]}" if version else f"does not start: {said.stderr.strip()[-300:]}"
@@ -58,6 +59,10 @@ class SSHPlace(OnHost):
             raise UsageError(f"the pilotage there ({path}) {what}", where=self.name, hint=hint)
         self.program = tuple(program)
 
+    def session(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a command of the pilotage there that is ended when its input ends, which is a pipe."""
+        return self.host.session(["sh", "-c", WHILE_CONNECTED, "sh", *self._command(), *arguments])
+
     def hand_over(self, arguments: Sequence[str], *, terminal: bool) -> int:
         """Run a command there with our streams; see `Place.hand_over`."""
-        return self._ssh.attended([*self._command(), *arguments], terminal=terminal)
+        return self.host.attended([*self._command(), *arguments], terminal=terminal)
