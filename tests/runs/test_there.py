@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import stat
 import subprocess
 import time
 import urllib.request
@@ -110,6 +111,8 @@ def test_cancel_resume_and_clean(pilotage, begin, row, away):
     assert again.returncode == 0, again.stderr
     newer = again.stdout.strip()
     (folder,) = (away.home / ".pilotage").iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert "is not over" in pilotage("resume", newer).stderr
     (folder / "go").touch()
     pilotage("logs", "-f", newer)
     found = row(newer)
@@ -130,12 +133,16 @@ def test_what_is_away_is_unreachable_and_the_run_goes_on(pilotage, begin, row, a
     assert " unreachable " in done.stdout
     assert "warning: far: " in done.stderr
     assert pilotage("logs", run["id"]).returncode == 1
+    assert pilotage("rm", run["id"]).returncode == 1
     cleaned = pilotage("clean")
     assert cleaned.returncode == 1
     assert "far: " in cleaned.stdout
     away.start()
     assert row(run["id"])["state"] == "running"
     assert pilotage("cancel", "@last").returncode == 0
+    away.stop()
+    assert pilotage("rm", "--force", run["id"]).returncode == 0
+    assert keeping.all_kept() == []
 
 
 def test_a_follower_that_is_ended_leaves_nothing_there(pilotage, begin):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pilotage.errors import HostError, UsageError
+from pilotage.errors import HostError, PilotageError, UsageError
 from pilotage.output import Output
 
 if TYPE_CHECKING:
@@ -110,45 +110,59 @@ def cancelled(there: Sequence[Kept], *, now: bool, say: Any) -> list[dict[str, A
 
 
 def removed(there: Sequence[Kept], *, force: bool) -> list[str]:
-    """Remove runs elsewhere that are over, with what is known of them here; return their ids."""
-    from pilotage.errors import PilotageError
+    """Remove runs elsewhere that are over, with what is known of them here; return their ids.
+
+    With ``force``, what is known of those whose host cannot be reached goes too.
+    """
+    for kept in there:
+        try:
+            _remove(kept, force=force)
+        except HostError:
+            if not force:
+                raise
+            kept.forget()
+    return [kept.run or f"on-{kept.token}" for kept in there]
+
+
+def _remove(kept: Kept, *, force: bool) -> None:
     from pilotage.runs.places.asking import forget
 
-    ids = []
-    for one in there:
-        kept, run = found_again(one)
-        place = open_place(kept.host, kept.program)
+    kept, run = found_again(kept)
+    place = open_place(kept.host, kept.program)
+    try:
+        place.connect()
         try:
-            place.connect()
-            try:
-                place.ask(["rm", *(["--force"] if force else []), run])
-            except PilotageError as error:
-                if f"there is no run {run!r}" not in error.message:
-                    raise
-            forget(place, kept)
-        finally:
-            place.leave()
-        ids.append(run)
-    return ids
+            place.ask(["rm", *(["--force"] if force else []), run])
+        except PilotageError as error:
+            if f"there is no run {run!r}" not in error.message:
+                raise
+        forget(place, kept)
+    finally:
+        place.leave()
 
 
 def cleaned(*, dry_run: bool) -> tuple[list[dict[str, Any]], list[str]]:
     """Clean where runs are elsewhere; return what was found there, run by run, and what could not be cleaned."""
-    from pilotage.runs.places.asking import cleaned as clean
     from pilotage.runs.places.kept import all_kept
 
-    return clean(all_kept(), open_place, dry_run=dry_run)
+    known = all_kept()
+    if not known:
+        return [], []
+    from pilotage.runs.places.asking import cleaned as clean
+
+    return clean(known, open_place, dry_run=dry_run)
 
 
 def listed(output: Output, here: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the runs of here and of elsewhere: those that go on first, then the newest first."""
-    from pilotage.runs.places.asking import listed as ask
     from pilotage.runs.places.kept import all_kept
-    from pilotage.runs.record import FINAL
 
     known = all_kept()
     if not known:
         return here
+    from pilotage.runs.places.asking import listed as ask
+    from pilotage.runs.record import FINAL
+
     output.waits(f"asking {', '.join(dict.fromkeys(kept.host for kept in known if not kept.is_over))}")
     there, problems = ask(known, open_place)
     output.waits(None)
@@ -189,12 +203,13 @@ def run_there(
 def resume_there(output: Output, run: str, *, ignore_changes: bool, name: str | None) -> bool:
     """Resume a run that is elsewhere, and tell the new one's id; return False for a run of here."""
     from pilotage.runs.places.kept import elsewhere
-    from pilotage.runs.places.starting import again
-    from pilotage.runs.store import checked_name
 
     kept = elsewhere(run)
     if kept is None:
         return False
+    from pilotage.runs.places.starting import again
+    from pilotage.runs.store import checked_name
+
     kept, _ = found_again(kept)
     place = open_place(kept.host, kept.program)
     try:
@@ -207,12 +222,13 @@ def resume_there(output: Output, run: str, *, ignore_changes: bool, name: str | 
 
 def forward_there(run: str, port: int, node: str | None, local: int | None, told: Callable[[Any], None]) -> bool:
     """Reach a server of a run that is elsewhere, until a signal or its end; return False for a run of here."""
-    from pilotage.runs.places.forwarding import forward
     from pilotage.runs.places.kept import elsewhere
 
     kept = elsewhere(run)
     if kept is None:
         return False
+    from pilotage.runs.places.forwarding import forward
+
     kept, there = found_again(kept)
     place = open_place(kept.host, kept.program)
     place.connect()

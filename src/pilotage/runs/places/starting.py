@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -59,6 +60,11 @@ def again(place: Place, before: Kept, options: Sequence[str], name: str | None) 
     if before.run is None:
         raise UsageError("it is not known whether that run has started", hint="pilotage ps asks")
     place.connect()
+    now = settle(place, before, place.ask(["ps"])["runs"])
+    if now is None or not now.is_over:
+        raise UsageError(f"run {before.run} is not over", hint=f"pilotage attach {before.run} shows it")
+    with contextlib.suppress(HostError):  # it is there still, unless `clean` has removed it
+        place.make_folder(before.folder)
     kept = keeping.new(
         before.host,
         name or before.name,
