@@ -13,6 +13,7 @@ import pytest
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder
 from pilotage.runs.forward import HINT, Server, answers, server
+from pilotage.runs.record import read_json
 from pilotage.worker import processes
 from program import PROGRAM
 
@@ -58,11 +59,13 @@ def run(project, pilotage):
     started = pilotage("run", "--detach", "--json", "serves.py", "--site", "laptop")
     assert started.returncode == 0, started.stderr
     run = json.loads(started.stdout)
-    awaited(lambda: accepts(port))
     folder = RunFolder(type(project)(run["folder"]))
-    awaited(lambda: json.loads(folder.progress.read_text()).get("nodes"))
-    yield folder, port
-    pilotage("cancel", "--now", folder.id)
+    try:
+        awaited(lambda: accepts(port))
+        awaited(lambda: read_json(folder.progress).get("nodes"))
+        yield folder, port
+    finally:
+        pilotage("cancel", "--now", folder.id)
 
 
 @pytest.fixture
