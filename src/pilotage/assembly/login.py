@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pilotage.assembly.configs import targets
-from pilotage.errors import HostError, UnsupportedError, UsageError
+from pilotage.errors import HostError, LoginError, UnsupportedError, UsageError
 from pilotage.hosts import openssh
 from pilotage.hosts.far import FarFolder
 from pilotage.hosts.way import Way
@@ -48,19 +48,37 @@ def way(site: Site, label: str, machine: Machine) -> Way | None:
 def connect(sites: Iterable[Site], *, ask: bool) -> None:
     """Connect with the hosts of sites, where there is no connection; raises HostError, LoginError.
 
-    One host of a pool that cannot be reached is no error while another can.
-
     Parameters
     ----------
     ask: whether a person may be asked for a passphrase or a second factor.
     """
     for site in sites:
-        problems = [problem for name in hosts_of(site) if (problem := _connected(name, ask)) is not None]
-        if problems and len(problems) == len(hosts_of(site)):
-            raise problems[0]
+        names = hosts_of(site)
+        if isinstance(site, SSHSite):
+            _connect_pool(names, ask=ask)
+        elif names:
+            openssh.host(names[0]).connect(ask=ask)
 
 
-def _connected(name: str, ask: bool) -> HostError | None:
+def _connect_pool(names: Sequence[str], *, ask: bool) -> None:
+    """Connect with one host of a pool, and with all where that takes a person; one that is away is no error.
+
+    Whoever lets us in without a question is not waited for before a block is wanted there.
+    """
+    problems, person = [], False
+    for name in names:
+        problem = _problem(name, ask=person)
+        if isinstance(problem, LoginError) and ask and not person:
+            person, problem = True, _problem(name, ask=True)
+        if problem is not None:
+            problems.append(problem)
+        elif not person:
+            return
+    if len(problems) == len(names):
+        raise problems[0]
+
+
+def _problem(name: str, *, ask: bool) -> HostError | None:
     try:
         openssh.host(name).connect(ask=ask)
     except HostError as error:
