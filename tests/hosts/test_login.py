@@ -1,5 +1,6 @@
 """Connections that a person makes: by `pilotage login`, or where a run begins; and runs that wait for one."""
 
+import calendar
 import contextlib
 import json
 import os
@@ -11,10 +12,12 @@ import termios
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from pilotage.events import Events
 from pilotage.hosts.openssh import A_DAYS_WORK, OpenSSHHost
+from pilotage.runs import shapes
 from pilotage.runs.record import read_json
 from program import PROGRAM
 from terminals import Terminal
@@ -76,10 +79,12 @@ def test_a_connection_for_the_day(server, pilotage):
     done = pilotage.ask("login", "far", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
+    jsonschema.validate(told, shapes.schema("login"))
     assert told["site"] is None
     (host,) = told["hosts"]
     assert (host["host"], host["connected"], host["made"]) == ("far", True, True)
-    assert before + A_DAYS_WORK <= host["until"] <= time.time() + A_DAYS_WORK
+    until = calendar.timegm(time.strptime(host["until"], "%Y-%m-%dT%H:%M:%SZ"))
+    assert int(before) + A_DAYS_WORK <= until <= time.time() + A_DAYS_WORK
     assert OpenSSHHost("far").is_connected()
     again = pilotage.ask("login", "far")
     assert again.stdout.startswith("far is connected already: until ")
@@ -118,6 +123,9 @@ def test_the_hosts_of_a_pool_one_after_the_other(server, pilotage, user_file):
     assert done.returncode == 1
     assert done.stdout.startswith("far is connected: until ")
     assert "localhost.invalid" in done.stderr
+    told = json.loads(pilotage.ask("login", "pool", "--json").stdout)
+    jsonschema.validate(told, shapes.schema("login"))
+    assert [(one["connected"], one["error"] is None) for one in told["hosts"]] == [(True, True), (False, False)]
     assert pilotage.ask("login", "pool", "--end").returncode == 0
 
 

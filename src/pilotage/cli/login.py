@@ -44,23 +44,26 @@ def login(output: Output, name: str, assignments: tuple[str, ...], end: bool) ->
             if len(names) == 1:
                 raise _unknown(error, name, catalogue) from error
             output.warn(" ".join(str(error).split()))
-            rows.append({"host": one, "connected": False, "made": False, "until": None, "error": error.as_dict()})
+            rows.append(_row(one, error=error.as_dict()))
     output.data({"site": name if name in catalogue.names() else None, "hosts": rows})
-    if any("error" in row for row in rows):
+    if any(row["error"] for row in rows):
         sys.exit(HostError.exit_code)
 
 
 def _begin(output: Output, host: OpenSSHHost) -> dict[str, Any]:
     from pilotage.hosts.logins import log_in
+    from pilotage.runs.record import iso
 
     found = log_in(host, ask=sys.stdin is not None and sys.stdin.isatty())
     now = "is connected" if found.made else "is connected already"
     stays = "the run that has made it ends it"
+    until = None
     if found.until is not None:
+        until = iso(found.until)
         stays = f"until {time.strftime('%A %H:%M', time.localtime(found.until))}, or 12 hours after its last use"
     if not output.as_json:
         output.text(f"{host.destination} {now}: {stays}")
-    return {"host": host.destination, "connected": True, "made": found.made, "until": found.until}
+    return _row(host.destination, connected=True, made=found.made, until=until)
 
 
 def _end(output: Output, host: OpenSSHHost) -> dict[str, Any]:
@@ -69,7 +72,11 @@ def _end(output: Output, host: OpenSSHHost) -> dict[str, Any]:
     was = log_out(host)
     if not output.as_json:
         output.text(f"{host.destination}: {'the connection has ended' if was else 'there was no connection'}")
-    return {"host": host.destination, "connected": False, "made": False, "until": None}
+    return _row(host.destination)
+
+
+def _row(host: str, **known: Any) -> dict[str, Any]:
+    return {"host": host, "connected": False, "made": False, "until": None, "error": None, **known}
 
 
 def _unknown(error: Exception, name: str, catalogue: Catalogue) -> Exception:

@@ -108,6 +108,18 @@ LOG = table(
         "path": TEXT,
     }
 )
+HOST = table(
+    {
+        "host": TEXT,
+        "connected": {"type": "boolean"},
+        "made": {"type": "boolean", "description": "Whether the connection was made now."},
+        "until": {
+            **TIME_OR_NULL,
+            "description": "When it ends if nobody uses it; null for one that a run has made, or where there is none.",
+        },
+        "error": {"type": ["object", "null"], "description": "Why there is none: as for errors of any command."},
+    }
+)
 SCHEMAS: dict[str, dict[str, Any]] = {
     "run": RUN,
     "ps": table({"schema_version": {"const": SCHEMA_VERSION}, "runs": {"type": "array", "items": RUN}}),
@@ -152,6 +164,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         }
     ),
     "rm": table({"removed": TEXTS}),
+    "login": table(
+        {"site": {**TEXT_OR_NULL, "description": "Null for a host."}, "hosts": {"type": "array", "items": HOST}}
+    ),
     "bundle": table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
 }
 """JSON Schema of each command's ``--json``; that of ``run``, ``resume`` and ``attach`` is ``run``."""
