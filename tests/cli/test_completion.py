@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pilotage.paths import RunFolder
+from pilotage.runs.places import kept as keeping
 
 
 @pytest.fixture
@@ -73,3 +74,9 @@ def test_nothing_in_the_store_is_an_error(run, completed, private_home):
     assert {known, "mine"} <= set(completed("show "))
     assert completed("show ", PILOTAGE_STATE="/dev/null/x") == []
     assert completed("show ", PILOTAGE_STATE=str(private_home / "none")) == []
+
+
+def test_runs_whose_driver_is_elsewhere(completed):
+    keeping.new("far", "there", "s.py", [], [], run="20261127-101500-aaaa", values={"state": "running"})
+    assert completed("cancel th") == ["there"]
+    assert completed("cancel 2026") == ["20261127-101500-aaaa"]

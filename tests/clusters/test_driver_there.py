@@ -1,12 +1,15 @@
 """From a laptop, a run whose driver is on the login host: the laptop may go away, and come back."""
 
 import json
+import subprocess
 import sys
 import time
 
 import pytest
 
+from clusters.test_forward import GET, SERVES, serving
 from clusters.test_login import nothing_is_left
+from program import PROGRAM
 
 SITE = """
 [site.lab]
@@ -99,4 +102,30 @@ def test_a_run_goes_on_without_the_laptop(laptop, head):
     assert {path.name for path in head.glob(".local/state/pilotage/runs/*")} == before
     assert list(laptop.outside(laptop.home).glob(".local/state/pilotage/elsewhere/*")) == []
     assert laptop.run("squeue", "-h", host="head").stdout == ""
+    assert nothing_is_left(laptop)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("head")
+def test_a_server_on_a_node_of_a_run_there(laptop):
+    """By two ways one after the other: a relay on the head, which reaches its nodes, and the head's sshd."""
+    laptop.place("serves.py", SERVES)
+    python = ["--remote-python", sys.executable]
+    done = laptop.pilotage("run", "--on", "head", *python, "--site", "lab", "--name", "server", "serves.py")
+    assert done.returncode == 0, done.stderr
+    end = time.monotonic() + 120
+    while not (nodes := serving(laptop)):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    wrong = laptop.pilotage("forward", "server", "9999", "--node", nodes[0])
+    assert wrong.returncode == 1
+    assert f"{nodes[0]}: port 9999 cannot be reached: Connection refused" in wrong.stderr
+    there = laptop.argv(PROGRAM, "forward", "server", "8888", "--node", nodes[0])
+    with subprocess.Popen(there, env=laptop.command.env(), stdout=subprocess.PIPE, text=True) as forward:
+        address = forward.stdout.readline().strip()
+        assert laptop.run(sys.executable, "-c", GET, address).stdout == f"{nodes[0]}\n"
+        assert laptop.pilotage("cancel", "--now", "server").returncode == 0
+    assert laptop.run(sys.executable, "-c", GET, address).returncode
+    assert laptop.pilotage("rm", "server").returncode == 0
     assert nothing_is_left(laptop)

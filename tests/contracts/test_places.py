@@ -206,3 +206,14 @@ def test_what_cannot_be_asked_is_unreachable():
     assert json.dumps(row)
     assert cleaned([kept], lambda *_: Away(), dry_run=False) == ([], ["far: no answer"])
     assert keeping.all_kept() == [kept]
+
+
+def test_what_is_no_record_of_ours_is_passed_over(private_home):
+    kept = keeping.new("far", None, "s.py", [], [])
+    folder = private_home / "state" / "elsewhere"
+    whole = json.loads((folder / f"{kept.token}.json").read_text())
+    for number, text in enumerate(
+        ("", "[]", "{}", json.dumps({**whole, "name": 3}), json.dumps({**whole, "at": None}))
+    ):
+        (folder / f"{number}.json").write_text(text)
+    assert keeping.all_kept() == [kept]

@@ -1,10 +1,12 @@
 """``pilotage run --on HOST``: the driver is there, and every command about it works from here."""
 
 import json
+import os
 import signal
 import socket
 import stat
 import subprocess
+import termios
 import time
 import urllib.request
 
@@ -18,6 +20,7 @@ from pilotage.runs import shapes
 from pilotage.runs.places import kept as keeping
 from program import PROGRAM
 from runs.away import away as away
+from terminals import Terminal
 
 WAITS = """
 import os, sys, time
@@ -235,3 +238,42 @@ def test_a_server_there_is_reached_from_here(pilotage, away, project):
 def accepts(port):
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def terminal(pilotage):
+    opened = []
+
+    def start(*arguments):
+        opened.append(Terminal([PROGRAM, *arguments], {**pilotage.env(), "TERM": "xterm"}))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+        os.close(one.master)
+        os.close(one.slave)
+
+
+def test_a_view_of_it_on_this_terminal(pilotage, begin, row, terminal, away):
+    run = begin("--name", "viewed")
+    awaited(lambda: row(run["id"])["tasks"].get("done"), 1)
+    view = terminal("attach", "viewed")
+    view.wait_for("1 done")  # the live line, which only a terminal has
+    view.type("\x1c")
+    assert view.finish() == 0
+    assert "detached; the run goes on" in view.text()
+    assert row(run["id"])["state"] == "running"
+    follower = terminal("logs", "-f", "viewed")
+    follower.wait_for("42")
+    follower.type("\x03")
+    assert follower.finish() == 130
+    second = terminal("attach", "viewed")
+    second.wait_for("1 done")
+    (folder,) = (away.home / ".pilotage").iterdir()
+    (folder / "go").touch()
+    second.wait_for("over")
+    assert second.finish() == 0
+    assert termios.tcgetattr(second.slave) == second.before

@@ -19,6 +19,7 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # generic since click
     ) -> list[CompletionItem]:
         """Return the runs that begin so, the newest first; nothing where the store cannot be read."""
         from pilotage.errors import PilotageError
+        from pilotage.runs.places.kept import all_kept
         from pilotage.runs.record import RunRecord
         from pilotage.runs.store import folders
 
@@ -27,6 +28,10 @@ class RunName(click.ParamType):  # type: ignore[type-arg]  # generic since click
         except PilotageError:
             return []
         found = [CompletionItem("@last")] if "@last".startswith(incomplete) and incomplete else []
+        for kept in reversed(all_kept()):
+            words = [kept.run or "", kept.name or ""]
+            about = f"{kept.values.get('state', '?')} {kept.script} on {kept.host}"
+            found += [CompletionItem(word, help=about) for word in words if word and word.startswith(incomplete)]
         for folder in known[:200]:
             record = RunRecord(folder.path).values
             words = [folder.id, str(record.get("name") or "")]

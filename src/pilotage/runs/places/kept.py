@@ -24,6 +24,17 @@ from pilotage.worker import processes
 SCHEMA_VERSION = 1
 HERE = "PILOTAGE_HERE"
 """Set for commands that another pilotage runs: hosts that share a home folder would ask each other without end."""
+TYPES = {
+    "token": str,
+    "host": str,
+    "folder": str,
+    "script": str,
+    "name": str | None,
+    "run": str | None,
+    "values": dict,
+    "at": float,
+}
+"""What makes a JSON object one of these."""
 NAME_LENGTH = 50
 """Characters that a run's name may have where a token is put behind it."""
 
@@ -151,6 +162,8 @@ def all_kept() -> list[Kept]:
 
 def _read(values: Mapping[str, Any]) -> Kept | None:
     if values.get("schema_version") != SCHEMA_VERSION:
+        return None
+    if any(not isinstance(values.get(key), kind) for key, kind in TYPES.items()):
         return None
     known = {key: value for key, value in values.items() if key in Kept.__dataclass_fields__}
     try:
