@@ -5,17 +5,22 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 
 import pytest
 
+from pilotage import journal
+from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder
-from pilotage.runs.forward import HINT, Server, answers, server
+from pilotage.runs import ending
+from pilotage.runs.forward import HINT, Server, _Brought, answers, server
 from pilotage.runs.record import read_json
 from pilotage.worker import processes
 from program import PROGRAM
+from runs.away import away as away
 
 SERVES = """
 import parsl
@@ -160,3 +165,50 @@ def test_what_closes_at_once_does_not_answer():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert answers(silent.getsockname()[1], 0.2)
     assert not answers(free(), 0.2)
+
+
+@pytest.mark.usefixtures("away")
+def test_a_connection_that_is_lost_is_made_anew(made, monkeypatch):
+    """What goes over a login host, in this process; on the lab it is the command (clusters.test_forward)."""
+    folder, local, said, stop = made("node1"), free(), [], threading.Event()
+    ours = Journal(folder.journal)
+    ours.create()
+    monkeypatch.setattr(journal, "current", ours)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = Server("node1", silent.getsockname()[1], "far", ("127.0.0.1",))
+        brought = _Brought(folder, to, "far", local, said.append)
+        ready = threading.Event()
+        thread = threading.Thread(target=brought.keep, args=(lambda _: ready.set(), stop), kwargs={"ask": False})
+        thread.start()
+        assert ready.wait(30)
+        kinds = [(entry.kind, entry.what.get("port")) for entry in ours.open_entries()]
+        assert ("tunnel", local) in kinds
+        os.kill(OpenSSHHost("far").master(), signal.SIGKILL)
+        awaited(lambda: len(said) == 2, 30)
+        assert said == [
+            "the connection to far is lost; it is made anew",
+            "the connection to far is back",
+        ]
+        assert answers(local, 0.5)
+        stop.set()
+        thread.join(30)
+    assert not ours.open_entries()
+    assert not accepts(local)
+
+
+@pytest.mark.usefixtures("away")
+def test_what_a_killed_one_has_left_is_ended_with_the_run(made):
+    folder, local = made("node1"), free()
+    host, ours = OpenSSHHost("far"), Journal(folder.journal)
+    ours.create()
+    host.connect()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = silent.getsockname()[1]
+        ours.intend("tunnel", login="far", brings=True, port=local, to=to, address="127.0.0.1", name="node1:80")
+        host.bring(local, to)
+        assert accepts(local)
+        assert ending.describe(ours.open_entries()) == [f"tunnel {local} node1:80 on far"]
+        assert ending.end_all(ours) == []
+        assert not accepts(local)
+    assert not ours.open_entries()
+    host.close()
