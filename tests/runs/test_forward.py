@@ -9,13 +9,14 @@ import threading
 import time
 import urllib.request
 
+import jsonschema
 import pytest
 
 from pilotage import journal
 from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder
-from pilotage.runs import ending
+from pilotage.runs import ending, shapes
 from pilotage.runs.forward import HINT, Server, _Brought, answers, server
 from pilotage.runs.record import read_json
 from pilotage.worker import processes
@@ -99,6 +100,9 @@ def test_of_a_run_of_this_machine_the_address_is_told(run, pilotage):
     done = pilotage("forward", folder.id, str(port))
     assert (done.returncode, done.stdout) == (0, f"http://127.0.0.1:{port}\n"), done.stderr
     assert f"{processes.host()} is this machine" in done.stderr
+    told = json.loads(pilotage("forward", "@last", str(port), "--json").stdout)
+    jsonschema.validate(told, shapes.schema("forward"))
+    assert (told["run"], told["local"]) == (folder.id, port)
     wrong = pilotage("forward", "@last", str(free()), "--json")
     assert wrong.returncode == 1
     assert json.loads(wrong.stdout)["hint"] == HINT

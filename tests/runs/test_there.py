@@ -182,12 +182,15 @@ def test_what_cannot_be_is_told_and_leaves_nothing(pilotage, script, away, proje
         ("--on", "far", "--remote-python", "/no/such/python"): "does not start",
         ("--on", "far", "--site", "nowhere"): "nowhere",
         ("--on", "far", "--send", "none.py"): "no such file",
+        ("--on=-oProxyCommand=touch hacked",): "is no host",
+        ("--on", ""): "is no host",
         ("--send", "helper.py"): "--send is for a run on another host",
     }
     for options, words in wrong.items():
         done = pilotage("run", *options, script)
         assert done.returncode == 2, done.stderr
         assert words in done.stderr
+    assert not (project / "hacked").exists()
     away.stop()
     done = pilotage("run", "--on", "far", script)
     assert done.returncode == 1
@@ -277,3 +280,21 @@ def test_a_view_of_it_on_this_terminal(pilotage, begin, row, terminal, away):
     second.wait_for("over")
     assert second.finish() == 0
     assert termios.tcgetattr(second.slave) == second.before
+
+
+def test_what_only_a_person_can_give_is_asked_once(pilotage, terminal, script, away):
+    away.lock("secret words")
+    refused = pilotage("run", "--on", "far", script)
+    assert refused.returncode == 1
+    assert "pilotage login far" in refused.stderr
+    started = terminal("run", "--on", "far", "--send", "helper.py", "--site", "threads", "--name", "asked", script)
+    started.wait_for("passphrase")
+    started.type("secret words\r")
+    assert started.finish() == 0
+    try:
+        awaited(lambda: pilotage("logs", "asked").stdout, "sent yes\n42\n")
+        assert pilotage("cancel", "asked").returncode == 0
+        assert pilotage("rm", "asked").returncode == 0
+    finally:
+        assert "has ended" in pilotage("login", "far", "--end").stdout
+    assert keeping.all_kept() == []

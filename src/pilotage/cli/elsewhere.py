@@ -187,6 +187,8 @@ def run_there(
     from pilotage.runs.script import read_script
     from pilotage.runs.store import checked_name
 
+    if host.startswith("-") or len(host.split()) != 1:  # ssh would take it for an option
+        raise UsageError(f"{host!r} is no host", hint="--on user@host, or a name of your ssh_config")
     path, _ = read_script(script)
     context = click.get_current_context()
     own = ("host", "send", "python", "name", "detach", "as_json", "quiet")
