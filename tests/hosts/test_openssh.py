@@ -10,8 +10,10 @@ import pytest
 from hosts.sshd import Sshd, free_port
 from pilotage import journal
 from pilotage.errors import HostError, LoginError
+from pilotage.hosts import openssh
 from pilotage.hosts.openssh import OpenSSHHost, ended, quoted, remote_command, socket_folder
 from pilotage.runs.forward import answers
+from pilotage.worker import processes
 
 
 def test_commands_share_one_connection(far, sshd):
@@ -32,6 +34,28 @@ def test_a_connection_that_was_lost_is_made_anew(far):
     far.run(["true"])
     os.kill(far._master(), signal.SIGKILL)
     assert far.run(["echo", "again"]).stdout == "again\n"
+
+
+def test_one_that_does_not_answer_is_ended_before_another_is_made(far, monkeypatch):
+    monkeypatch.setattr(openssh, "CONTROL", 1)
+    far.connect()
+    hangs = far.master()
+    os.kill(hangs, signal.SIGSTOP)
+    assert far.run(["true"]).ok
+    assert far.master() != hangs
+    assert not processes.is_alive(processes.identity(hangs))
+
+
+def test_whoever_leaves_ends_no_connection_of_others(far, sshd, sockets):
+    """The first one's was lost, and the second has made another at the same place."""
+    second = OpenSSHHost("far", sshd.options, sockets)
+    far.connect()
+    os.kill(far.master(), signal.SIGKILL)
+    second.connect()
+    far.leave()
+    assert second.is_connected()
+    second.leave()
+    assert not far.is_connected()
 
 
 def test_it_is_in_the_journal_before_it_is_there(far, tmp_path, monkeypatch):

@@ -38,6 +38,45 @@ def echo():
         thread.join()
 
 
+class Between:
+    """A port that leads to another, whose side keeps its connections when those here have ended."""
+
+    def __init__(self, to):
+        self.there = []
+        self._here = []
+        self._to = to
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+
+    def __enter__(self):
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in [*self.there, *self._here]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                self._here.append(here)
+                self.there.append(socket.create_connection(("127.0.0.1", self._to)))
+                for source, target in ((here, self.there[-1]), (self.there[-1], here)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _pump(source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        # The other side is told nothing.
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """The journal and the events of a run."""
@@ -194,6 +233,23 @@ def test_a_relay_ends_with_what_has_started_it(begun, far, echo):
     way._thread.join()
     os.kill(way._relay.pid, signal.SIGKILL)
     wait_for(lambda: not listens(place))
+
+
+def test_an_sshd_that_has_not_noticed_the_end_gives_up_its_port(gateway, echo, run, tmp_path, sockets):
+    """A laptop that was asleep has another address when it wakes: nobody tells the far side."""
+    with Between(gateway.server.port) as between:
+        settings = (gateway.server.folder / "ssh_config").read_text()
+        known = f"HostKeyAlias [127.0.0.1]:{gateway.server.port}"
+        settings = settings.replace(f"Port {gateway.server.port}", f"Port {between.port}\n  {known}")
+        (tmp_path / "config").write_text(settings)
+        host = OpenSSHHost("far", ("-F", str(tmp_path / "config")), sockets)
+        for begin in opened(host, run, tmp_path):
+            _, place = begin(echo)
+            assert answers(place)
+            os.kill(host.master(), signal.SIGKILL)
+            wait_for(lambda place=place: answers(place))
+            assert len(between.there) == 2
+        host.close()
 
 
 def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gateway, echo, run):

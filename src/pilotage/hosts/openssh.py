@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pilotage import journal
 from pilotage.errors import HostError, LoginError, MissingExtraError
@@ -51,6 +52,9 @@ WHILE_CONNECTED = (
     'wait "$it"; code=$?; kill "$watch" 2>/dev/null; exit "$code"'
 )
 """For ``sh -c``: run a command that reads nothing, and end it when what would be read ends: with the connection."""
+OURS = ("RemoteCommand=none", "ClearAllForwardings=yes", "LogLevel=INFO", "StrictHostKeyChecking=yes")
+"""In the place of the user's settings: no command and no ports for people, no silence on what went wrong, and no key
+that is accepted unseen, should a command find the shared connection gone and make its own."""
 LOOPBACK = "127.0.0.1"
 LONGEST = 90
 """Bytes that the path of a socket may have, with what ssh adds while it makes it."""
@@ -92,6 +96,7 @@ class OpenSSHHost:
         self._stays = stays
         self._is_ours = False
         self._made: int | None = None
+        self._ours: Mapping[str, Any] | None = None
         self._refused: tuple[float, LoginError] | None = None
         self._users = 0
         self._lock = threading.Lock()
@@ -127,7 +132,7 @@ class OpenSSHHost:
                 self._remember_refusal(ask)
                 self._connect(ask)
             elif self._is_ours and master != self._made:  # ours was lost, and somebody has made another
-                self._ended("lost")
+                self._end_ours("lost")
 
     def _remember_refusal(self, ask: bool) -> None:
         """Raise what was said a moment ago, where nobody can be asked."""
@@ -138,25 +143,37 @@ class OpenSSHHost:
             raise LoginError(error.message, where=error.where, hint=error.hint)
 
     def close(self) -> None:
-        """End the shared connection and what goes on over it."""
+        """End the shared connection and what goes on over it, whoever has made it."""
+        with self._lock, self._alone():
+            self._close()
+
+    def _close(self) -> None:
         self._control("exit")
         with contextlib.suppress(OSError):
             self.socket.unlink()
-        self._ended("closed")
+        self._end_ours("closed")
 
     def leave(self) -> None:
         """End the shared connection where it was made here; one that others have made stays."""
-        if self._is_ours:
-            self.close()
+        if not self._is_ours:
+            return
+        with self._lock, self._alone():
+            if self._master() in (self._made, None):
+                self._close()
+            else:  # ours was lost, and somebody has made another
+                self._end_ours("lost")
 
     def hold(self) -> None:
         """Note one more that uses it: `release` leaves with the last."""
-        self._users += 1
+        with self._lock:
+            self._users += 1
 
     def release(self) -> None:
         """Note that one has no use for it any more."""
-        self._users -= 1
-        if self._users <= 0:
+        with self._lock:
+            self._users -= 1
+            is_last = self._users <= 0
+        if is_last:
             self.leave()
 
     def forward(self, port: int, to: int, address: str = LOOPBACK) -> int:
@@ -285,32 +302,46 @@ class OpenSSHHost:
         return code, done.stdout, err
 
     def _ssh(self, *more: str) -> list[str]:
-        program = shutil.which("ssh")
-        if program is None:
-            raise MissingExtraError("there is no ssh on this machine", hint="install OpenSSH's client")
         alive = (f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=4", f"ConnectTimeout={CONNECT}")
-        options = [part for setting in ("BatchMode=yes", *alive) for part in ("-o", setting)]
+        options = [part for setting in ("BatchMode=yes", *alive, *OURS) for part in ("-o", setting)]
         # Of an option that is there twice the first holds: what the caller says comes first, then the user's.
-        return [program, *more, *self.options, *options, "-o", f"ControlPath={self.socket}"]
+        return [_program(), *more, *self.options, *options, "-o", f"ControlPath={self.socket}"]
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes from making the connection at the same time: one of them would not be shared."""
-        folder = os.open(self.socket.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+        """Keep other processes from making or ending this connection at the same time.
+
+        One of two that are made would not be shared. Each host has a lock of its own: some take long to answer.
+        """
+        path = self.socket.with_suffix(".lock")
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not _is_still(lock, path):  # whoever had it has removed it
+                    continue
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
+            finally:
+                os.close(lock)
 
     def _ended(self, how: str) -> None:
         journal.ended(self._key, how)
-        self._key, self._is_ours = "", False
+        self._key, self._is_ours, self._ours = "", False, None
+
+    def _end_ours(self, how: str) -> None:
+        """Note that the connection made here has ended; one that only does not answer is ended first."""
+        left = processes.end_known([self._ours]) if self._ours is not None else []
+        if not left:
+            self._ended(how)
 
     def _connect(self, ask: bool) -> None:
         path = self.socket
         if self._is_ours:
-            self._ended("lost")
+            self._end_ours("lost")
         with contextlib.suppress(OSError):
             path.unlink()  # of one that was killed; nobody answers there
         self._key = journal.intend("process", role="ssh", name=self.destination, socket=str(path))
@@ -351,7 +382,8 @@ class OpenSSHHost:
                 self._refused = time.monotonic(), error
             raise error
         self._is_ours, self._made, self._refused = True, master, None
-        journal.identify(self._key, **processes.identity(master))
+        self._ours = processes.identity(master)
+        journal.identify(self._key, **self._ours)
 
     def _master(self) -> int | None:
         """Return the process that holds the connection, None where there is none."""
@@ -362,7 +394,9 @@ class OpenSSHHost:
         return int(found[1]) if found else None
 
     def _control(self, what: str, *more: str) -> subprocess.CompletedProcess[str] | None:
-        command = [*self._ssh("-O", what, *more), self.destination]
+        # No settings of the user's: ports of theirs would be asked for once more with each of ours.
+        settings = ("-F", "none", "-o", f"ControlPath={self.socket}")
+        command = [_program(), "-O", what, *more, *settings, self.destination]
         try:
             return subprocess.run(command, capture_output=True, text=True, timeout=CONTROL, check=False)
         except subprocess.TimeoutExpired:
@@ -380,6 +414,20 @@ class OpenSSHHost:
 
     def _hint(self) -> str:
         return f"try it: {shlex.join(['ssh', *self.options, self.destination, 'true'])}"
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
+def _program() -> str:
+    program = shutil.which("ssh")
+    if program is None:
+        raise MissingExtraError("there is no ssh on this machine", hint="install OpenSSH's client")
+    return program
 
 
 def socket_folder() -> Path:
@@ -441,7 +489,7 @@ def _terminal_as_it_is() -> Iterator[None]:
 
 
 def _forwarding(port: int, to: int, address: str) -> str:
-    return f"{address}:{port}:{LOOPBACK}:{to}"
+    return f"{f'[{address}]' if ':' in address else address}:{port}:{LOOPBACK}:{to}"
 
 
 def _reason(words: str) -> str:

@@ -39,12 +39,19 @@ STALE = 10.0
 """Seconds that sshd may take to give up the port of a connection that is gone."""
 
 CLAIM = (
-    'note=$1; if [ -r "$note" ]; then old=$(cat "$note"); '
-    'case "$(cat "/proc/$old/comm" 2>/dev/null)" in sshd*) [ "$old" != "$PPID" ] && kill "$old" '
-    "2>/dev/null;; esac; fi; "
-    'echo "$PPID" > "$note"'
+    'note=$1; mine=$PPID; while [ "${mine:-0}" -gt 1 ]; do '
+    'case "$(cat "/proc/$mine/comm" 2>/dev/null)" in sshd*) break;; esac; '
+    'mine=$(sed -n "s/^PPid:[^0-9]*//p" "/proc/$mine/status" 2>/dev/null); done; '
+    '[ "${mine:-0}" -gt 1 ] || exit 0; '
+    'if [ -r "$note" ]; then old=$(cat "$note"); '
+    'case "$(cat "/proc/$old/comm" 2>/dev/null)" in sshd*) [ "$old" != "$mine" ] && kill "$old" 2>/dev/null;; '
+    "esac; fi; "
+    'echo "$mine" > "$note"'
 )
-"""For ``sh -c``: end the sshd of our connection before this one, which has not noticed its end and keeps the port."""
+"""For ``sh -c``: end the sshd of our connection before this one, which has not noticed its end and keeps the port.
+
+Ours is found among those that this descends from: between the two are a shell and what watches the time.
+"""
 TRY = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 3).close()"
 ADDRESSES = (
     "import os, socket, subprocess as s; "
@@ -282,6 +289,8 @@ class Way:
     def _reconnect(self) -> None:
         self._end_relay()
         self._host.connect()
+        if self._stop.is_set():  # that took long, and nobody waits for the way any more
+            return
         self._claim()
         address, port = self._listens or (LOOPBACK, 0)
         until = time.monotonic() + STALE
