@@ -90,6 +90,7 @@ def test_from_the_start_to_the_end(pilotage, begin, row, away, project):
     assert "state      running" in pilotage("show", "@last").stdout
     assert json.loads(pilotage("show", "first", "--json").stdout)["id"] == run["id"]
     assert "is not over" in pilotage("rm", "first").stderr
+    assert f"run {run['id']} is on far" in pilotage("bundle", "first").stderr
     (folder / "go").touch()
     follows = pilotage("logs", "-f", run["id"])
     assert (follows.returncode, follows.stdout) == (0, "sent yes a b $x\n42\nover\n")

@@ -8,6 +8,7 @@ import click
 
 from pilotage.cli.common import command_options
 from pilotage.cli.completion import RunName
+from pilotage.errors import UsageError
 from pilotage.output import Output
 
 
@@ -21,8 +22,11 @@ from pilotage.output import Output
 def bundle(output: Output, run: str, target: str | None, force: bool) -> None:
     """Put the records and logs of RUN into one file for a bug report, without secrets."""
     from pilotage.runs.bundle import bundle as write
+    from pilotage.runs.places.kept import elsewhere
     from pilotage.runs.store import find
 
+    if kept := elsewhere(run):
+        raise UsageError(f"run {kept.run or run} is on {kept.host}", hint=f"there: pilotage bundle {kept.run or run}")
     made = write(find(run), None if target is None else Path(target), force=force)
     words = f"{made.files} files, {made.size / 1e6:.1f} MB, {made.secrets} secrets removed"
     output.text(str(made.file), made.as_dict())
