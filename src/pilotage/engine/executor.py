@@ -322,7 +322,7 @@ class HighThroughputExecutor(EarlyExecutor):
             )
         return self._block_watch
 
-    def hosts(self) -> list[str]:
+    def connected_hosts(self) -> list[str]:
         """Return the hosts of the managers that have connected and whose blocks have not ended."""
         return self._watch().hosts(self._status)
 

@@ -218,7 +218,7 @@ def _nodes(kernel: DataFlowKernel) -> list[dict[str, str]]:
     """Return where managers have connected from, executor by executor; Parsl's own executor does not tell it."""
     found = []
     for executor in list(kernel.executors.values()):
-        hosts = getattr(executor, "hosts", None)
+        hosts = getattr(executor, "connected_hosts", None)
         found += [{"executor": executor.label, "node": host} for host in hosts()] if callable(hosts) else []
     return found
 
