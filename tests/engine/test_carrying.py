@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from concurrent.futures import Future
 
 import cloudpickle
 import pytest
@@ -10,7 +11,7 @@ from parsl.app.errors import BashExitFailure
 from parsl.data_provider.files import File
 
 from pilotage.engine import carrying
-from pilotage.engine.carrying import TooLargeError, carried
+from pilotage.engine.carrying import TooLargeError, carried, landing
 
 # Parsl leaves the streams of a command to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -122,3 +123,75 @@ def test_nothing_is_left_where_it_ran(folder, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     elsewhere(remote_side_bash_executor, lambda **_: "echo x", stdout=("mine.out", "w"))
     assert not list((folder / "tmp").iterdir())
+
+
+def test_a_file_that_is_changed_where_it_is(folder):
+    (folder / "mine").write_text("before")
+
+    def change(inputs=(), outputs=()):
+        with open(outputs[0].filepath, "a") as file:
+            file.write(" after")
+
+    elsewhere(change, inputs=[File("mine")], outputs=[File("mine")])
+    assert (folder / "mine").read_text() == "before after"
+
+
+def test_it_lands_where_it_was_wanted_wherever_the_script_is_by_then(folder, monkeypatch):
+    (folder / "deep").mkdir()
+
+    def write(outputs=()):
+        with open(outputs[0].filepath, "w") as file:
+            file.write("x")
+
+    there = cloudpickle.dumps(carried(write, (), {"outputs": [File("deep/../out")]}))
+    monkeypatch.chdir("deep")
+    call, args, kwargs = pickle.loads(there)
+    pickle.loads(cloudpickle.dumps(call(*args, **kwargs)))
+    assert (folder / "out").read_text() == "x"
+
+
+def test_the_rules_of_an_app_are_found_by_the_call():
+    call, *_ = carried(len, (), {"stdout": "x"})
+    assert call.__wrapped__ is len
+
+
+def test_what_cannot_be_written_here_fails_the_call_and_nothing_else(folder):
+    (folder / "file").write_text("")
+    future = Future()
+    landed = landing(future)
+    future.set_result(elsewhere(remote_side_bash_executor, lambda **_: "echo x", stdout="file/x", stderr="err"))
+    assert isinstance(landed.exception(), NotADirectoryError | FileExistsError)
+    assert "echo x" in (folder / "err").read_text()
+    future = Future()
+    landed = landing(future)
+    future.set_result(7)
+    assert landed.result() == 7
+
+
+@pytest.mark.parametrize("more", ["", "coalesce=False", 'serializer="parsl", coalesce=False'])
+def test_other_calls_go_on(run, more):
+    """Whether or not calls travel together, what one brings that cannot be written is that one's failure, as it is."""
+    out = run(f"""
+class Nowhere:
+    def open(self, port): return "127.0.0.1", port
+    def close(self): pass
+    @property
+    def folder(self): return self
+    def begin(self, here): pass
+    def end(self): pass
+    def path(self, here): return str(here)
+    def send(self, here, source=None): return str(here)
+
+@bash_app
+def say(words, stdout=None):
+    return f"echo {{words}}"
+
+open("file", "w").close()
+with load(executor(route=Nowhere(), {more})):
+    assert say("first", stdout="first").result() == 0
+    failed = say("second", stdout="file/second")
+    print(type(failed.exception(60)).__name__)
+    assert say("third", stdout="third").result(60) == 0
+    print(open("first").read() + open("third").read(), end="")
+""")
+    assert out.split() in (["FileExistsError", "first", "third"], ["NotADirectoryError", "first", "third"])

@@ -135,9 +135,21 @@ class HighThroughputExecutor(EarlyExecutor):
         if offered is not None:
             current.offered, current.task = None, offered["id"]
         if self._far is not None:
-            from pilotage.engine.carrying import carried
+            from pilotage.engine.carrying import carried, landing
 
-            func, args, kwargs = carried(func, args, kwargs)
+            call, args, kwargs = carried(func, args, kwargs)
+            if call is not func:
+                return landing(self._submit(call, resource_specification, args, kwargs, offered))
+        return self._submit(func, resource_specification, args, kwargs, offered)
+
+    def _submit(
+        self,
+        func: Callable[..., Any],
+        resource_specification: dict[str, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        offered: Any,
+    ) -> Future[Any]:
         if self._coalescer is not None and not resource_specification:
             if self.bad_state_is_set:  # whether the interchange is there is asked for each batch
                 raise BadStateException(self, self.executor_exception)

@@ -27,10 +27,17 @@ class Sent(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A file that comes back: the driver's path, and whether it is added to what is there."""
+    """A file that comes back: the driver's path, whether it is added to what is there, and where that is."""
 
     path: str
-    appended: bool = False
+    appended: bool
+    target: str
+
+
+class NotLanded(NamedTuple):
+    """Stands for the outcome of a call of which something could not be written on the driver's machine."""
+
+    error: OSError
 
 
 class Landed:
@@ -45,12 +52,18 @@ class Landed:
 
 
 def land(outcome: Any, files: Iterable[tuple[Wanted, bytes]]) -> Any:
-    """Write files to their places on the driver's machine, and return the outcome; raises OSError."""
+    """Write files to their places on the driver's machine, and return the outcome, or `NotLanded`.
+
+    Nothing is raised: whoever unpickles an outcome would take it for one that cannot be read.
+    """
     for wanted, content in files:
-        path = Path(wanted.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab" if wanted.appended else "wb") as file:
-            file.write(content)
+        path = Path(wanted.target)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("ab" if wanted.appended else "wb") as file:
+                file.write(content)
+        except OSError as error:
+            outcome = NotLanded(error)
     return outcome
 
 
