@@ -17,10 +17,11 @@ With managers that are reached through a tunnel it speaks so that nothing is los
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import zmq
@@ -136,19 +137,21 @@ class Interchange(parsls.Interchange):
             if capacity != self._told:
                 self._told = capacity
                 self.results_outgoing.send(CAPACITY + str(capacity).encode())
-        real = self.manager_sock
-        self.manager_sock = self._conversations or real  # type: ignore[assignment]
-        try:
+        with self._conversing():
             super().process_tasks_to_send(interesting_managers, monitoring_radio)
-        finally:
-            self.manager_sock = real
 
     def expire_drained_managers(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
         """Let managers end that take no new tasks and have done theirs."""
+        with self._conversing():
+            super().expire_drained_managers(interesting_managers, monitoring_radio)
+
+    @contextlib.contextmanager
+    def _conversing(self) -> Iterator[None]:
+        """Send to managers behind a tunnel so that it arrives."""
         real = self.manager_sock
         self.manager_sock = self._conversations or real  # type: ignore[assignment]
         try:
-            super().expire_drained_managers(interesting_managers, monitoring_radio)
+            yield
         finally:
             self.manager_sock = real
 
