@@ -2,6 +2,7 @@
 
 import os
 import stat
+import threading
 import time
 
 import pytest
@@ -92,6 +93,34 @@ def test_a_folder_replaces_what_was_there(host, tmp_path):
         assert (one / "link").read_text() == "new"
         assert (one / "link").is_symlink()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".pilotage")]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_what_arrives_is_ours(host, tmp_path):
+    (tmp_path / "given").write_text("x")
+    os.chown(tmp_path / "given", 12345, 12345)
+    host.send(tmp_path / "given", str(tmp_path / "there"))
+    assert (tmp_path / "there").stat().st_uid == os.getuid()
+
+
+def test_a_file_that_grows_comes_back_as_it_is_now(host, tmp_path):
+    growing, stop = tmp_path / "growing", threading.Event()
+    growing.write_bytes(b"x" * (1 << 20))
+
+    def grow():
+        with growing.open("ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b"more\n")
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    try:
+        for number in range(5):
+            host.fetch(str(growing), tmp_path / f"back{number}")
+    finally:
+        stop.set()
+        thread.join()
+    assert (tmp_path / "back0").stat().st_size >= 1 << 20
 
 
 def test_what_cannot_be_copied(host, tmp_path):

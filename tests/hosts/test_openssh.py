@@ -3,13 +3,17 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
+from contracts.test_hosts import AWKWARD
 from hosts.sshd import Sshd, free_port
 from pilotage import journal
-from pilotage.errors import HostError, LoginError
+from pilotage.clusters import packages
+from pilotage.errors import HostError, LoginError, PilotageError
 from pilotage.hosts import openssh
 from pilotage.hosts.openssh import OpenSSHHost, ended, quoted, remote_command, socket_folder
 from pilotage.runs.forward import answers
@@ -132,6 +136,23 @@ def test_what_the_other_side_is_given():
     assert command.endswith(f"sh 2 mark echo {quoted(chr(97) + chr(39) + 'b!')}")
     assert ended("words\nmark 7\nmore\n", "mark") == ("words\nmore\n", 7)
     assert ended("words", "mark") == ("words", None)
+
+
+@pytest.mark.parametrize("program", ["sh", "fish", "tcsh"])
+def test_login_shells_of_all_kinds(cache, tmp_path, program):
+    """What they hand on is what they were given."""
+    try:
+        root = packages.fetch(["fish", "fish-common", "tcsh"]) if program != "sh" else Path("/")
+    except PilotageError as error:
+        pytest.skip(str(error))
+    (shell,) = [path for path in (root / "bin" / program, root / "usr/bin" / program) if path.exists()][:1]
+    libraries = str(root / f"usr/lib/{os.uname().machine}-linux-gnu")
+    words = [*AWKWARD, "ends in \\", "\\'", "\\\\", "!\\!"]
+    command = remote_command(["printf", "%s\\0", *words], 20, "mark")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LD_LIBRARY_PATH": libraries, "TERM": "dumb"}
+    done = subprocess.run([shell, "-c", command], capture_output=True, env=environment, check=False)
+    assert ended(done.stderr.decode(), "mark") == ("", 0)
+    assert done.stdout.decode() == "\0".join([*words, ""])
 
 
 def test_a_port_of_ours_is_brought_to_one_there(far):

@@ -15,7 +15,7 @@ import pytest
 from hosts.sshd import Sshd
 from pilotage import events, journal
 from pilotage.errors import HostError
-from pilotage.hosts.far import FarFolder
+from pilotage.hosts.far import LOGS, FarFolder, unpack_over
 from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.hosts.way import Way
 
@@ -314,3 +314,16 @@ def test_a_far_folder_that_cannot_be_made(far, run, tmp_path):
         folder.begin(run / "parsl")
     assert "run_folder" in caught.value.hint
     assert not [entry for entry in journal.current.open_entries() if entry.kind == "remote_folder"]
+
+
+def test_logs_are_brought_without_anything_being_written_there(far, run, tmp_path):
+    """The disk there may be full."""
+    folder = FarFolder(far, str(tmp_path / "there"), "label")
+    there = Path(folder.begin(run / "parsl"))
+    (there / "a log").write_text("words")
+    before = {path: path.stat().st_mtime_ns for path in [there, *there.iterdir()]}
+    archive = far.read(["sh", "-c", LOGS, "sh", str(there)])
+    assert {path: path.stat().st_mtime_ns for path in [there, *there.iterdir()]} == before
+    unpack_over(archive, run)
+    assert (run / "a log").read_text() == "words"
+    folder.end()

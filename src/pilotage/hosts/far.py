@@ -26,10 +26,13 @@ MAKE = 'umask 077 && mkdir -p -- "$1" && mkdir -- "$1/$2" && cd -- "$1/$2" && pw
 """For ``sh -c``: make a folder of the second name in the first, and say where it really is."""
 LOGS = (
     'cd -- "$1" 2>/dev/null || exit 0; '
-    "find . -name certificates -prune -o -type f -size -16384k -print > .collected && "
-    "exec tar -cf - -T .collected"
+    "find . -name certificates -prune -o -type f -size -16384k -print | "
+    '{ tar -cf - -T /dev/stdin || [ "$?" = 1 ]; }'
 )
-"""For ``sh -c``: write an archive of what is in a folder but keys and what is larger than 16 MiB."""
+"""For ``sh -c``: write an archive of what is in a folder but keys and what is larger than 16 MiB.
+
+Nothing is written there, where the disk may be full. With 1 tar says that a file has grown meanwhile.
+"""
 REMOVE = 'for try in 1 2 3 4 5; do rm -rf -- "$1" 2>/dev/null && exit 0; sleep 1; done; exec rm -rf -- "$1"'
 """For ``sh -c``: remove a folder, in which what is being ended may write for a moment still."""
 

@@ -457,9 +457,14 @@ def remote_command(argv: Sequence[str], timeout: float, mark: str) -> str:
 
 
 def quoted(word: str) -> str:
-    """Return a word for a shell; with csh an exclamation mark would mean something within quotes too."""
+    """Return a word for a shell of whatever kind.
+
+    With csh an exclamation mark means something within quotes too, and with fish a backslash does.
+    """
     plain = shlex.quote(word)
-    return plain.replace("!", "'\\!'") if plain != word else word
+    if plain == word:
+        return word
+    return plain.replace("\\", "'\\\\'").replace("!", "'\\!'")
 
 
 def ended(stderr: str, mark: str) -> tuple[str, int | None]:

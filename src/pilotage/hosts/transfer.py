@@ -18,12 +18,15 @@ TOP = "it"
 
 PUT = (
     'set -e; folder=$(dirname -- "$1"); mkdir -p -- "$folder"; new=$(mktemp -d -- "$folder/.pilotage-XXXXXX"); '
-    'trap \'rm -rf -- "$new"\' EXIT; tar -xpf - -C "$new"; '
+    'trap \'rm -rf -- "$new"\' EXIT; tar -xpof - -C "$new"; '
     'if [ -e "$1" ] || [ -L "$1" ]; then mv -- "$1" "$new/before"; fi; mv -- "$new/it" "$1"'
 )
-"""For ``sh -c``: unpack what is read at the path that is the first argument, in the place of what is there."""
-GET = 'set -e; cd -- "$(dirname -- "$1")"; exec tar -cf - -- "$(basename -- "$1")"'
-"""For ``sh -c``: write the archive of the path that is the first argument."""
+"""For ``sh -c``: unpack what is read at the path that is the first argument, in the place of what is there.
+
+For root, files are not to be another user's there: the one who has the number that their owner has here.
+"""
+GET = 'cd -- "$(dirname -- "$1")" && { tar -cf - -- "$(basename -- "$1")" || [ "$?" = 1 ]; }'
+"""For ``sh -c``: write the archive of the path that is the first argument; with 1 tar says that a file has grown."""
 
 
 def packed(source: Path) -> bytes:
