@@ -333,10 +333,13 @@ def _defaults(provider: Any) -> dict[str, Any]:
 
 def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[str, Any]:
     """Return the arguments of our executors for a site with a login host, to which its provider then turns."""
+    from pilotage.environments.code import Code
+
     if isinstance(site, SSHSite):
         from pilotage.providers.pool import Pool
 
         provider.pool = Pool(site.hosts, site.run_folder, machine.python, label)
+        provider.pool.folder.code = Code() if site.sync else None
         return {"route": provider.pool, "worker_cwd": "~"}
     if getattr(site, "login", None) is None:
         return {}
@@ -346,6 +349,7 @@ def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[
     if found is None:
         return {}
     provider.far = found.folder
+    found.folder.code = Code() if getattr(site, "sync", False) else None
     return {"route": found, "worker_cwd": "~"}
 
 

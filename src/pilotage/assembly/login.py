@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pilotage.assembly.configs import targets
+from pilotage.assembly.configs import Target, targets
 from pilotage.errors import HostError, LoginError, UnsupportedError, UsageError
 from pilotage.hosts import openssh
 from pilotage.hosts.far import FarFolder
@@ -19,6 +19,12 @@ def hosts_of(site: Site) -> list[str]:
     if isinstance(site, SSHSite):
         return list(site.hosts)
     return [site.login] if isinstance(site, BatchSite) and site.login is not None else []
+
+
+def without_code(chosen: Sequence[Target]) -> list[str]:
+    """Return the assignments by which nothing of the script is sent to those sites of a run that are elsewhere."""
+    far = [target.label for target in chosen if target.resolved is not None and hosts_of(target.resolved.site)]
+    return [f"{label}:sync=false" for label in far]
 
 
 def hosts_called(name: str, assignments: Sequence[str], catalogue: Catalogue) -> list[str]:

@@ -55,6 +55,7 @@ class ScriptCommand(click.Command):
 @click.option("--on", "host", metavar="HOST", help="Run it on a login host, also without this machine: user@host.")
 @click.option("--send", multiple=True, type=click.Path(), metavar="PATH", help="Also send this there, with --on.")
 @click.option("--remote-python", "python", metavar="PATH", help="A Python there that has pilotage, with --on.")
+@click.option("--no-sync", is_flag=True, help="Send none of the script's own modules to sites reached by SSH.")
 @click.option("--override", is_flag=True, help="Put the site in the place of a Config that the script loads.")
 @command_options
 def run(
@@ -70,6 +71,7 @@ def run(
     host: str | None,
     send: tuple[str, ...],
     python: str | None,
+    no_sync: bool,
     override: bool,
 ) -> None:
     """Run SCRIPT, unchanged, on a site.
@@ -101,6 +103,10 @@ def run(
     for warning in catalogue.warnings:
         output.warn(warning)
     chosen = targets(site_choice(sites, is_file), assignments, catalogue)
+    if no_sync:
+        from pilotage.assembly.login import without_code
+
+        chosen = targets(site_choice(sites, is_file), [*assignments, *without_code(chosen)], catalogue)
     check_before_start(chosen)
     order = Order(
         script=path,

@@ -268,7 +268,8 @@ class HighThroughputExecutor(EarlyExecutor):
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
         options = [*self._pool_options(), *self._route_options()]
-        return with_our_pool(command, self.worker_cwd or ".", self.script_path, self.driver or "", options)
+        path = self._path_there(self.script_path)
+        return with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options)
 
     def _pool_options(self) -> list[str]:
         """Return what our start of the pool is told beside where it works."""

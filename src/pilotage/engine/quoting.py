@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ class QuotingExecutor(AnsweringExecutor):
     """Parsl's executor, whose folders may be called anything; the arguments are Parsl's."""
 
     _composing = False
+    _sent: Mapping[str, str] = {}
 
     @property
     def _far(self) -> FarFolder | None:
@@ -26,9 +29,18 @@ class QuotingExecutor(AnsweringExecutor):
 
     def start(self) -> None:
         """Make the run's folder where the workers are, and start; see Parsl's. Raises HostError."""
-        if self._far is not None:
-            self._far.begin(Path(self.run_dir))
+        far = self._far
+        if far is not None:
+            if far.code is not None:
+                self._sent = far.code.take(getattr(self, "script_path", ()))
+            far.begin(Path(self.run_dir))
+            far.bring_code()
         super().start()
+
+    def _path_there(self, folders: Sequence[str]) -> list[str]:
+        """Return where the workers have folders of this machine that the script imports from."""
+        sent = {folder: self._there(os.path.join(self.run_dir, place)) for folder, place in self._sent.items()}  # noqa: PTH118
+        return [sent.get(folder) or folder for folder in folders]
 
     def _end_far(self) -> None:
         """Bring here what workers have logged elsewhere, and remove the run's folder there."""

@@ -12,7 +12,9 @@ import os
 import secrets
 import tarfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from pilotage import journal
 from pilotage.errors import HostError
@@ -37,6 +39,16 @@ REMOVE = 'for try in 1 2 3 4 5; do rm -rf -- "$1" 2>/dev/null && exit 0; sleep 1
 """For ``sh -c``: remove a folder, in which what is being ended may write for a moment still."""
 
 
+class Carried(Protocol):
+    """What a run takes along beside its own files: the modules of its script."""
+
+    def take(self, folders: Sequence[str]) -> dict[str, str]:
+        """Note what is in folders of this machine; return where below a run's folder there those are that are sent."""
+
+    def send(self, folder: FarFolder) -> None:
+        """Have it in a run's folder there. Raises HostError."""
+
+
 class FarFolder:
     """A folder of this run on a host.
 
@@ -55,6 +67,7 @@ class FarFolder:
         self._key = ""
         self.here = Path()
         self.there = ""
+        self.code: Carried | None = None
 
     def begin(self, here: Path) -> str:
         """Make it, for the folder ``here`` of this machine; return its path there. Raises HostError."""
@@ -86,6 +99,11 @@ class FarFolder:
             self.there = done.stdout.strip()
             journal.identify(self._key, real=self.there)
             return self.there
+
+    def bring_code(self) -> None:
+        """Have there what `code` has taken. Raises HostError."""
+        if self.code is not None:
+            self.code.send(self)
 
     def path(self, here: str | os.PathLike[str]) -> str:
         """Return where a path below this machine's folder is there; any other path is one of there already."""

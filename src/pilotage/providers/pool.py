@@ -22,7 +22,7 @@ from parsl.utils import RepresentationMixin
 from pilotage import events, journal
 from pilotage.errors import HostError
 from pilotage.hosts import openssh
-from pilotage.hosts.far import FarFolder
+from pilotage.hosts.far import Carried, FarFolder
 from pilotage.hosts.openssh import LOOPBACK
 from pilotage.hosts.transfer import packed
 from pilotage.hosts.way import Way
@@ -51,6 +51,7 @@ class Member:
     block: str | None = None
     away: float | None = None
     port: int = 0
+    has_code: bool = False
     sent: set[str] = field(default_factory=set)
 
 
@@ -117,6 +118,9 @@ class Pool:
             if here not in member.sent:
                 member.folder.deliver(archive, here)
                 member.sent.add(here)
+        if self.folder.code is not None and not member.has_code:
+            self.folder.code.send(member.folder)
+            member.has_code = True
         if not member.port:
             _, member.port = member.way.open(self._port)
 
@@ -127,11 +131,15 @@ class Everywhere:
     def __init__(self) -> None:
         self.here = Path()
         self.sent: dict[str, bytes] = {}
+        self.code: Carried | None = None
 
     def begin(self, here: Path) -> str:
         """Note the folder here that it mirrors."""
         self.here = here
         return ANYWHERE
+
+    def bring_code(self) -> None:
+        """Do nothing: a host gets it with its block."""
 
     def path(self, here: str | Path) -> str:
         """Return where a path is there, with a word in the place of what differs; see `FarFolder.path`."""

@@ -339,6 +339,10 @@ class LocalSite(BlockSite):
 Absolute = Annotated[str, StringConstraints(pattern=r"^(/|~/|~$)[^\n\r]*$")]
 
 
+LOGIN_ONLY = {"run_folder", "reach", "inside_address", "sync"}
+"""Keys that only a site with a login host has."""
+
+
 class BatchSite(BlockSite):
     """A site whose blocks are batch jobs."""
 
@@ -354,6 +358,9 @@ class BatchSite(BlockSite):
     inside_address: str | None = None
     """IP address that compute nodes call the login host by; found when not given."""
 
+    sync: bool = True
+    """Whether the script's own modules are sent to the login host; compute nodes import them from there."""
+
     walltime: Walltime = "00:30:00"
     """Wall time of one block, HH:MM:SS."""
     scheduler_options: str = ""
@@ -366,12 +373,12 @@ class BatchSite(BlockSite):
 
     def values(self) -> dict[str, Any]:
         """Return the values in use: without a login host none of those about one."""
-        unused = set() if self.login is not None else {"run_folder", "reach", "inside_address"}
+        unused = set() if self.login is not None else LOGIN_ONLY
         return {name: value for name, value in super().values().items() if name not in unused}
 
     @model_validator(mode="after")
     def _login_only(self) -> BatchSite:
-        stray = sorted({"run_folder", "reach", "inside_address"} & self.model_fields_set)
+        stray = sorted(LOGIN_ONLY & self.model_fields_set)
         if self.login is None and stray:
             raise ValueError(f"{', '.join(stray)}: only a site with login has that")
         if self.login is not None and self.login.startswith("-"):
@@ -470,6 +477,8 @@ class SSHSite(BlockSite):
     """Hosts as ssh knows them, such as ``user@node1``; a block is one of them, ``max_blocks`` all when not given."""
     run_folder: Absolute = "~/.pilotage"
     """Folder on each host in which runs have theirs."""
+    sync: bool = True
+    """Whether the script's own modules are sent to the hosts."""
 
     @property
     def needs_pilotage(self) -> str | None:

@@ -1,0 +1,145 @@
+"""The script's own modules on hosts that see no folder of this machine.
+
+What is there is ``code`` beside the runs' folders: ``files`` by their content, and for each state of the script's
+folders one tree of links to them, which runs share. A run links to its tree from its own folder: so workers find it,
+and nobody removes it while the run lasts. All of it is made under a name that nobody looks for, and gets its own once
+it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from pilotage import events
+from pilotage.environments.snapshot import Snapshot
+from pilotage.environments.sources import sources
+from pilotage.errors import HostError
+from pilotage.hosts.base import Completed
+from pilotage.hosts.far import FarFolder
+from pilotage.paths import private_folder, state_folder, storage
+
+UNUSED = 14
+"""Days after which what no run has asked for is removed."""
+LINK = "code"
+"""The link in a run's folder there."""
+ASK = r"""
+set -e; umask 077; mkdir -p -- "$1/files"; cd -- "$1"; chmod 700 .
+if [ -d "$2" ]; then touch -- "$2"; ln -sfn -- "$1/$2" "$3"; echo whole; fi
+{ find . -mindepth 1 -maxdepth 1 -type d ! -name files -mtime "+$4" -print | while IFS= read -r old; do
+    used=; for link in ../*/code; do
+      if [ "$(readlink -- "$link")" = "$1/${old#./}" ]; then used=1; fi
+    done; [ -n "$used" ] || rm -rf -- "$old"
+  done; find files -type f -links 1 -mtime "+$4" -exec rm -f -- {} +; } </dev/null >/dev/null 2>&1 || :
+while read -r name; do [ -e "files/$name" ] || echo "$name"; done
+"""
+"""For ``sh -c``: remove what is old; say ``whole`` where the tree is there, else which of the files read are not."""
+MAKE = r"""
+set -e; umask 077; cd -- "$1"; mkdir -- "$2"; trap 'rm -rf -- "$2"' EXIT
+tar -xmof - -C "$2"
+if [ -d "$2/files" ]; then (cd "$2/files"; ls | xargs sh -c 'exec mv -f -- "$@" ../../files/' sh); fi
+tar -xmof "$2/links.tar"
+mv -T -- "$2/tree" "$3" 2>/dev/null || [ -d "$3" ]
+touch -- "$3"; ln -sfn -- "$1/$3" "$4"
+"""
+"""For ``sh -c``: take what an archive has of files, link the tree to them, and give it its name."""
+
+
+class Code:
+    """The folders that a script imports from, for the hosts where its workers are."""
+
+    def __init__(self) -> None:
+        self._snapshot: Snapshot | None = None
+
+    def take(self, folders: Sequence[str]) -> dict[str, str]:
+        """Read what is in folders now; return for those that are sent their place in a run's folder.
+
+        Raises UsageError where one is too large.
+        """
+        script = getattr(sys.modules.get("__main__"), "__file__", None)  # its own functions travel by themselves
+        script = Path(script).absolute() if script else None
+        found = {}
+        for folder in folders:
+            if Path(folder).is_dir() and not _has_us(Path(folder)) and (files := sources(Path(folder), script)):
+                found[folder] = files
+        self._snapshot = Snapshot.of(found.values()) if found else None
+        return {folder: f"{LINK}/{number}" for number, folder in enumerate(found)}
+
+    def send(self, folder: FarFolder) -> None:
+        """Have the code there, for a run whose folder there is made; raises HostError."""
+        if self._snapshot is not None:
+            with _alone(f"{folder.host.destination}\0{PurePosixPath(folder.there).parent}"):
+                _send(self._snapshot, folder)
+
+
+def _send(snapshot: Snapshot, folder: FarFolder) -> None:
+    base = str(PurePosixPath(folder.there).parent / "code")
+    link = f"{folder.there}/{LINK}"
+    files, size = 0, 0
+    missing = _missing(snapshot, folder, base, link)
+    if missing is not None:
+        done = _make(snapshot, folder, base, link, missing)
+        if not done.ok and len(missing) < len(snapshot.contents):  # one was removed meanwhile, or has too many links
+            missing = sorted(snapshot.contents)
+            done = _make(snapshot, folder, base, link, missing)
+        _check(done, folder, base)
+        files, size = len(missing), sum(len(snapshot.contents[name]) for name in missing)
+    host, there = folder.host.destination, f"{base}/{snapshot.digest}"
+    whole = sum(len(tree) for tree in snapshot.trees)
+    words = f"{files:,} of them were sent, {size / 1e6:.2f} MB" if missing is not None else "all are there already"
+    events.tell(
+        "code", f"{host} has the script's {whole:,} files: {words}", host=host, path=there, files=files, bytes=size
+    )
+
+
+def _missing(snapshot: Snapshot, folder: FarFolder, base: str, link: str) -> list[str] | None:
+    """Return which files are not there, None where the whole tree is."""
+    names = "".join(f"{name}\n" for name in sorted(snapshot.contents))
+    words = ["sh", "-c", ASK, "sh", base, snapshot.digest, link, str(UNUSED)]
+    done = folder.host.run(words, timeout=300, stdin=names.encode())
+    _check(done, folder, base)
+    lines = done.stdout.splitlines()
+    return None if lines[:1] == ["whole"] else [line for line in lines if line in snapshot.contents]
+
+
+def _make(snapshot: Snapshot, folder: FarFolder, base: str, link: str, missing: Iterable[str]) -> Completed:
+    new = f".new-{secrets.token_hex(8)}"
+    archive = snapshot.archive(missing, f"{new}/tree")
+    return folder.host.run(["sh", "-c", MAKE, "sh", base, new, snapshot.digest, link], timeout=600, stdin=archive)
+
+
+def _check(done: Completed, folder: FarFolder, base: str) -> None:
+    if done.ok:
+        return
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    words = next((line for line in lines if "No space" in line or "quota" in line), lines[0] if lines else "no reason")
+    raise HostError(
+        f"the script's modules cannot be written: {words}",
+        where=f"{folder.host.destination}:{base}",
+        hint="make room there, or set run_folder to another file system; --no-sync sends nothing",
+    )
+
+
+def _has_us(folder: Path) -> bool:
+    """Return whether a folder is where this Python has us from: the workers' Python has its own."""
+    return Path(__file__).is_relative_to(folder.absolute() / "pilotage")
+
+
+@contextlib.contextmanager
+def _alone(place: str) -> Iterator[None]:
+    """Let one run of this machine at a time send to a place: the next finds there what it would have sent."""
+    name = hashlib.sha256(place.encode()).hexdigest()[:16]
+    path = private_folder(state_folder() / "locks") / name
+    with storage(path):
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
