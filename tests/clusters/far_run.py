@@ -118,7 +118,7 @@ class FarRun:
 
     def left(self):
         """Return what is left on either side; of processes the fixture sees to it."""
-        found = [path.name for path in self.laptop.far(RUNS).glob("*")]
+        found = [path.name for path in self.laptop.far(RUNS).glob("*") if path.name != "code"]  # which runs share
         found += self.laptop.run("squeue", "-h", host="head").stdout.splitlines()
         return found + [str(entry) for entry in self.entries()]
 
