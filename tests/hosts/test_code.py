@@ -303,3 +303,61 @@ def test_a_pattern_that_is_not_known(tmp_path):
 
     with pytest.raises(UsageError, match="takes back"):
         Ignored(["*.csv", "!a.csv"])
+
+
+def installed(folder, source, name="thing", link=None):
+    """Make what an installer leaves of an editable install in a folder."""
+    info = folder / f"{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "RECORD").write_text(f"_{name}.pth,,\n{name}-1.dist-info/METADATA,,\n")
+    (info / "direct_url.json").write_text(f'{{"url": "file://{source}", "dir_info": {{"editable": true}}}}')
+    (folder / f"_{name}.pth").write_text(f"{link or source}\n")
+
+
+THING = """
+import parsl
+
+@parsl.python_app
+def where():
+    import thing
+    return thing.__file__
+
+with parsl.load():
+    print(where().result())
+"""
+
+
+@pytest.mark.parametrize("way", ["path", "finder"])
+def test_an_editable_install_is_carried(pool, pilotage, work, tmp_path, monkeypatch, way):
+    """On PYTHONPATH its .pth is not read: without what is sent nobody can import it."""
+    source, packages = tmp_path / "project" / "src", tmp_path / "packages"
+    (source / "thing").mkdir(parents=True)
+    (source / "thing" / "__init__.py").touch()
+    if way == "path":
+        installed(packages, source)
+    else:
+        name = "__editable___thing_1_finder"
+        installed(packages, source, link=f"import {name}; {name}.install()")
+        (packages / f"{name}.py").write_text(f"MAPPING = {{'thing': '{source}/thing'}}\n")
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    (work / "script.py").write_text(THING)
+    done = run(pilotage, work / "script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{pool}/")
+    assert done.stdout.endswith("/thing/__init__.py\n")
+    assert "ModuleNotFoundError" in run(pilotage, "--no-sync", work / "script.py").stderr
+
+
+def test_a_large_editable_install_is_told(tmp_path, monkeypatch, private_home):
+    source, packages = tmp_path / "src", tmp_path / "packages"
+    source.mkdir()
+    (source / "thing.py").touch()
+    with (source / "big.bin").open("wb") as file:
+        file.truncate(200 << 20)
+    installed(packages, source)
+    monkeypatch.syspath_prepend(packages)
+    told = []
+    monkeypatch.setattr("pilotage.events.tell", lambda kind, words, *_, **more: told.append((kind, more)))
+    assert Code().take([]) == {}
+    assert told == [("code-left", {"package": "thing"})]

@@ -40,7 +40,8 @@ class QuotingExecutor(AnsweringExecutor):
     def _path_there(self, folders: Sequence[str]) -> list[str]:
         """Return where the workers have folders of this machine that the script imports from."""
         sent = {folder: self._there(os.path.join(self.run_dir, place)) for folder, place in self._sent.items()}  # noqa: PTH118
-        return [sent.get(folder) or folder for folder in folders]
+        more = [there for folder, there in sent.items() if there and folder not in folders]
+        return [*(sent.get(folder) or folder for folder in folders), *more]
 
     def _end_far(self) -> None:
         """Bring here what workers have logged elsewhere, and remove the run's folder there."""

@@ -18,9 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pilotage import events
+from pilotage.environments.editable import editable, files_of
 from pilotage.environments.snapshot import Snapshot
 from pilotage.environments.sources import sources
-from pilotage.errors import HostError
+from pilotage.errors import HostError, UsageError
 from pilotage.hosts.base import Completed
 from pilotage.hosts.far import FarFolder
 from pilotage.paths import private_folder, state_folder, storage
@@ -60,7 +61,7 @@ class Code:
     def take(self, folders: Sequence[str]) -> dict[str, str]:
         """Read what is in folders now; return for those that are sent their place in a run's folder.
 
-        Raises UsageError where one is too large.
+        Editable installs are sent too, under words that are no folder's. Raises UsageError where one is too large.
         """
         script = getattr(sys.modules.get("__main__"), "__file__", None)  # its own functions travel by themselves
         script = Path(script).absolute() if script else None
@@ -68,6 +69,7 @@ class Code:
         for folder in folders:
             if Path(folder).is_dir() and not _has_us(Path(folder)) and (files := sources(Path(folder), script)):
                 found[folder] = files
+        found.update(_editable())
         self._snapshot = Snapshot.of(found.values()) if found else None
         return {folder: f"{LINK}/{number}" for number, folder in enumerate(found)}
 
@@ -76,6 +78,21 @@ class Code:
         if self._snapshot is not None:
             with _alone(f"{folder.host.destination}\0{PurePosixPath(folder.there).parent}"):
                 _send(self._snapshot, folder)
+
+
+def _editable() -> dict[str, dict[str, Path]]:
+    """Return the files of editable installs by a word for each; one that is too large is told, and not sent."""
+    found = {}
+    for name, paths in editable():
+        try:
+            files = files_of(paths)
+        except UsageError as error:
+            words = f"the editable install of {name} is too large to be sent: install it there, or leave out more of it"
+            events.tell("code-left", f"{words} ({error.where}/.pilotageignore)", "warning", package=name)
+            continue
+        if files:
+            found[f"editable {name}"] = files
+    return found
 
 
 def _send(snapshot: Snapshot, folder: FarFolder) -> None:
