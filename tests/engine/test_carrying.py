@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import tempfile
 from concurrent.futures import Future
 
 import cloudpickle
@@ -12,6 +13,7 @@ from parsl.data_provider.files import File
 
 from pilotage.engine import carrying
 from pilotage.engine.carrying import TooLargeError, carried, landing
+from pilotage.worker.carried import FOLDERS, claim
 
 # Parsl leaves the streams of a command to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -123,6 +125,25 @@ def test_nothing_is_left_where_it_ran(folder, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", None)
     elsewhere(remote_side_bash_executor, lambda **_: "echo x", stdout=("mine.out", "w"))
     assert not list((folder / "tmp").iterdir())
+
+
+def test_what_killed_workers_have_left_is_removed_by_whoever_had_them(folder, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv(FOLDERS, "")
+    remove = claim()
+    own = os.environ[FOLDERS]
+    (folder / f"{own}abc").mkdir()
+    pid, start, boot = own.removesuffix("-").rsplit("-", 1)[1].split(".")
+    killed = folder / f"pilotage-files-{pid}.{int(start) - 1}.{boot}-abc"
+    others = [folder / f"pilotage-files-{pid}.{int(start) - 1}.0-abc", folder / "pilotage-files-abc", folder / "mine"]
+    for path in (killed, *others):
+        path.mkdir()
+    claim()
+    assert not killed.exists()
+    assert (folder / f"{own}abc").exists()
+    remove()
+    assert not (folder / f"{own}abc").exists()
+    assert all(path.exists() for path in others)
 
 
 def test_a_file_that_is_changed_where_it_is(folder):

@@ -1,9 +1,11 @@
 """The shared connection: that there is one, that it comes back, and what is said when it cannot."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -122,6 +124,20 @@ def test_its_folder_is_for_nobody_else(monkeypatch, tmp_path):
     folder.chmod(0o755)
     with pytest.raises(HostError, match="not a folder of ours alone"):
         socket_folder()
+
+
+def test_a_run_outlives_the_session_that_its_sockets_were_of(sshd, sockets, monkeypatch):
+    """systemd removes the folder when the user has logged out everywhere."""
+    (sockets / "runtime").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets / "runtime"))
+    monkeypatch.setattr(tempfile, "tempdir", str(sockets))
+    host = OpenSSHHost("far", sshd.options)
+    assert host.run(["true"]).ok
+    first = processes.identity(host.master())
+    shutil.rmtree(sockets / "runtime")
+    assert host.run(["true"]).ok
+    assert not processes.is_alive(first)
+    host.close()
 
 
 def test_a_path_that_is_too_long(tmp_path):

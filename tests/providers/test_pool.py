@@ -188,3 +188,15 @@ def test_a_host_that_does_not_come_back_is_given_up(pool, monkeypatch):
     status = pool.status([block])[0]
     assert status.state is JobState.FAILED
     assert "has not answered for" in status.message
+
+
+def test_a_host_is_free_again_whatever_its_preparation_has_raised(monkeypatch):
+    pool = Pool(["nowhere"], "~/.pilotage", "python3", "label")
+
+    def full(_member):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pool, "_prepare", full)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left"):
+            pool.take()

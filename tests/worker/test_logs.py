@@ -575,6 +575,14 @@ def test_a_run_that_was_removed_does_not_come_back(base, tmp_path):
     assert list(base.iterdir()) == []
 
 
+def test_a_node_is_rid_of_what_a_killed_guard_has_left(base, tmp_path):
+    (tmp_path / "old/000").mkdir(parents=True)
+    old = dead_ring(tmp_path / "old/000", "manager", b"old words\n")
+    os.utime(old, (0, 0))
+    tails.node(["--logdir", str(tmp_path / "new"), "--block_id", "0"])
+    assert not Path(old).exists()
+
+
 def test_what_is_long_dead_is_removed_and_nothing_else(base, tmp_path):
     for name in ("old", "new", "alive"):
         (tmp_path / name / "000").mkdir(parents=True)

@@ -432,8 +432,10 @@ def _program() -> str:
 
 def socket_folder() -> Path:
     """Return the user's folder of sockets, made where it is not there: it is for nobody else, and its path is short."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    folder = Path(base) / f"pilotage-ssh-{os.getuid()}"
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    if not base.is_dir():  # systemd removes it with the user's last session, and runs outlive that
+        base = Path(tempfile.gettempdir())
+    folder = base / f"pilotage-ssh-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     known = folder.lstat()
     if known.st_uid != os.getuid() or known.st_mode & 0o077 or folder.is_symlink():

@@ -87,9 +87,11 @@ class Pool:
 
     @staticmethod
     def _close(member: Member) -> None:
-        member.way.close()
         try:
-            member.folder.end()
+            try:
+                member.way.close()
+            finally:
+                member.folder.end()
         except HostError as error:  # the journal has it: whoever ends the run tries again
             events.tell("remote-folder-left", f"the run's folder is left for now: {error}", login=error.where)
 
@@ -107,6 +109,9 @@ class Pool:
                 member.block, member.away, problem = None, time.monotonic(), error
                 events.tell("host-away", f"{member.name} is passed over: {error.message}", "warning", host=member.name)
                 continue
+            except BaseException:  # such as a full disk here: it is free all the same
+                member.block = None
+                raise
             member.away = None
             return member
         raise problem

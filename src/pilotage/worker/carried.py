@@ -7,6 +7,7 @@ So a file is there when the call's future is done, and with the outcome of a fai
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -14,8 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pilotage.worker import processes
+
 FILES = "pilotage_files"
 """Attribute of an exception that holds what its call has written."""
+
+FOLDERS = "PILOTAGE_FILES"
+"""Environment variable that says how the names of calls' folders begin on this node."""
+PREFIX = "pilotage-files-"
 
 
 class Sent(NamedTuple):
@@ -82,7 +89,7 @@ def run(
     sent: what travels with it.
     wanted: what is to come back, as far as it is there in the end.
     """
-    with tempfile.TemporaryDirectory(prefix="pilotage-files-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix=os.environ.get(FOLDERS, PREFIX), ignore_cleanup_errors=True) as folder:
         here: dict[str, str] = {}
         for number, path in enumerate(dict.fromkeys([*(one.path for one in sent), *(one.path for one in wanted)])):
             place = Path(folder, str(number))
@@ -100,6 +107,35 @@ def run(
                 setattr(error, FILES, Landed(None, _written(wanted, here)))
             raise
         return Landed(outcome, _written(wanted, here))
+
+
+def claim() -> Callable[[], None]:
+    """Let calls' folders on this node be this process's, whose workers make them; return what removes those left.
+
+    A worker that is killed leaves its call's. What processes like this one have left that were killed is removed now.
+    """
+    me = processes.identity(os.getpid())
+    own = f"{PREFIX}{me['pid']}.{me['start']}.{_boot()}-"
+    os.environ[FOLDERS] = own
+    _remove(_is_orphan)
+    return lambda: _remove(lambda name: name.startswith(own))
+
+
+def _boot() -> str:
+    return hashlib.blake2b(processes.boot().encode(), digest_size=4).hexdigest()
+
+
+def _is_orphan(name: str) -> bool:
+    """Return whether a folder's process was one of this boot, and is gone; others cannot be judged here."""
+    pid, start, boot = (*name.removeprefix(PREFIX).partition("-")[0].split("."), "", "", "")[:3]
+    return pid.isdecimal() and boot == _boot() and processes.start_of(int(pid)) != start
+
+
+def _remove(whose: Callable[[str], bool]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+            if whose(folder.name) and folder.lstat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _written(wanted: Iterable[Wanted], here: Mapping[str, str]) -> list[tuple[Wanted, bytes]]:

@@ -104,7 +104,20 @@ def main(argv: Sequence[str]) -> None:
 
     # A tunnel's end refuses while the tunnel is made anew: then only Parsl's heartbeat can tell that the run is lost.
     asked = () if arguments.tunnelled else interchange
-    guarded(manage, arguments.driver, asked, tails.node(sys.argv), farewell)
+    collect, remove = tails.node(sys.argv), _files_of_calls() if arguments.tunnelled else None
+
+    def after(code: int) -> None:
+        if remove is not None:
+            remove()
+        collect(code)
+
+    guarded(manage, arguments.driver, asked, after, farewell)
+
+
+def _files_of_calls() -> Callable[[], None]:
+    from pilotage.worker.carried import claim
+
+    return claim()
 
 
 def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequence[Mapping[str, str]] | None:

@@ -10,6 +10,7 @@ Standard library only: the supervisor and the node guard, which are small, work 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -259,8 +260,9 @@ def in_order(logs: str, block: str) -> str:
 def node(pool: list[str]) -> Callable[[int], None]:
     """Return what the guard of a manager calls at the end, with the manager's exit code.
 
-    ``pool`` is the command line of Parsl's worker pool. The manager's name is added to it where there is none: Parsl
-    would choose one that the guard never hears of.
+    What guards that were killed have left on this node is removed first: no driver comes here. ``pool`` is the command
+    line of Parsl's worker pool. The manager's name is added to it where there is none: Parsl would choose one that the
+    guard never hears of.
     """
     import argparse
 
@@ -269,6 +271,8 @@ def node(pool: list[str]) -> Callable[[int], None]:
     parser.add_argument("-b", "--block_id")
     parser.add_argument("-u", "--uid")
     known = parser.parse_known_args(pool)[0]
+    with contextlib.suppress(OSError):
+        remove_stale()
     if known.logdir is None or known.block_id is None:
         return lambda _code: None
     if known.uid is None:
