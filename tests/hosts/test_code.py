@@ -361,3 +361,26 @@ def test_a_large_editable_install_is_told(tmp_path, monkeypatch, private_home):
     monkeypatch.setattr("pilotage.events.tell", lambda kind, words, *_, **more: told.append((kind, more)))
     assert Code().take([]) == {}
     assert told == [("code-left", {"package": "thing"})]
+
+
+def test_a_run_says_that_the_disk_there_is_full(small, server, user_file, pilotage, work):
+    user_file(POOL.format(python=sys.executable, there=small))
+    (work / "own" / "large.bin").write_bytes(os.urandom(1 << 20))
+    done = run(pilotage, work / "script.py")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr, done.stderr
+    assert trees(small) == []
+
+
+def test_a_home_with_more_files_than_are_looked_at(tmp_path, private_home, monkeypatch):
+    from pilotage.environments import sources
+
+    monkeypatch.setattr(sources, "MOST", 10)
+    for number in range(40):
+        (tmp_path / f"{number}.txt").touch()
+    assert sources.sources(tmp_path) == {}
+    (tmp_path / "script.py").touch()
+    assert sources.sources(tmp_path, tmp_path / "script.py") == {}
+    (tmp_path / "zz.py").touch()
+    with pytest.raises(UsageError, match="too large"):
+        sources.sources(tmp_path)

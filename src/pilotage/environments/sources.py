@@ -21,6 +21,8 @@ LARGEST = 50 << 20
 MOST = 10_000
 """Files that are sent of a folder at most."""
 MODULES = (".py", ".so")
+AT_TOP = ("*.py", "*/__init__.py")
+"""What a script imports first, where a folder has too many files to look at all."""
 NEVER = {"__pycache__", "runinfo"}
 """Folders that hold nothing to import: Python's, and where Parsl has its runs."""
 GIT = 30
@@ -40,7 +42,8 @@ def sources(folder: Path, script: Path | None = None) -> dict[str, Path]:
             continue
         if stat.S_ISREG(known.st_mode):
             found[path], sizes[path] = file, known.st_size
-        if len(found) > 20 * MOST:  # a home folder may have millions, and nothing of it would be sent
+        if len(found) > 3 * MOST:  # a home folder may have millions, and nothing of it would be sent
+            found.update({file.name: file for pattern in AT_TOP for file in folder.glob(pattern)})
             break
     if not any(path.endswith(MODULES) and file != script for path, file in found.items()):
         return {}
