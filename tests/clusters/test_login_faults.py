@@ -2,16 +2,19 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import psutil
 import pytest
 
 from clusters.cluster_run import wait_for
-from clusters.far_run import FarRun
+from clusters.far_run import SCRIPT, FarRun
 from clusters.labs import namespaces
 from clusters.test_login import laptop_site as laptop_site
+from clusters.test_login import nothing_is_left
 from pilotage.clusters.laptop import begin
+from program import PROGRAM
 
 pytestmark = pytest.mark.slow  # half a minute each, and minutes of quiet on the way: make test-clusters runs them
 
@@ -244,3 +247,28 @@ def test_a_run_that_ends_while_its_login_host_is_away_is_ended_later(start):
     done = run.laptop.pilotage("clean", timeout=120)
     assert done.returncode == 0, done.stderr
     run.nothing_is_left()
+
+
+def test_two_runs_share_a_connection_and_the_one_that_made_it_ends(laptop, laptop_site):
+    """The other makes it anew, and goes on."""
+    laptop_site("head", "")
+    laptop.place("stream.py", SCRIPT)
+
+    def begin(name, count):
+        laptop.far(f"/home/cluster/{name}").mkdir()
+        words = ["--set", "nodes_per_block=1", "stream.py", "--", count, 0.05, 0.02, f"/home/cluster/{name}"]
+        argv = laptop.argv(PROGRAM, "run", "--site", "lab", *words)
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(argv, env=laptop.command.env(), **pipes)
+
+    first = begin("first", 60)
+    wait_for(lambda: laptop.outside(f"{laptop.home}/begun").exists() or first.poll() is not None, "it runs", 90)
+    laptop.outside(f"{laptop.home}/begun").unlink()
+    second = begin("second", 600)
+    out, err = first.communicate(timeout=90)
+    assert (first.returncode, out) == (0, f"{sum(range(60))}\n"), err
+    out, err = second.communicate(timeout=150)
+    assert (second.returncode, out) == (0, f"{sum(range(600))}\n"), err
+    ran = laptop.far("/home/cluster/second/ran").read_text().splitlines()
+    assert len(ran) == len({line.split()[0] for line in ran}) == 601
+    assert nothing_is_left(laptop)
