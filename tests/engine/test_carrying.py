@@ -194,6 +194,8 @@ def test_other_calls_go_on(run, more):
     """Whether or not calls travel together, what one brings that cannot be written is that one's failure, as it is."""
     out = run(f"""
 class Nowhere:
+    code = None
+    def bring_code(self): pass
     def open(self, port): return "127.0.0.1", port
     def close(self): pass
     @property
