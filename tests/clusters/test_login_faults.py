@@ -84,10 +84,11 @@ def test_the_connection_is_lost(start, login):
     run.ends_right()
 
 
-def test_without_healing_a_connection_that_is_lost_is_the_end(start):
+@pytest.mark.parametrize("what", ["connection", "sshd", "relay"])
+def test_without_healing_what_is_lost_is_the_end(start, what):
     run = start(without="healing")
     run.end = 45
-    lose_the_connection(run)
+    {"connection": lose_the_connection, "sshd": restart_sshd, "relay": kill_the_relay}[what](run)
     with pytest.raises(AssertionError, match="no end"):
         run.ends_right()
 
@@ -182,6 +183,8 @@ def test_a_host_key_that_is_not_the_known_one_is_refused(laptop, laptop_site):
         assert swapped != before
         laptop.outside(known).write_text(swapped)
         config.write_text(settings.replace("StrictHostKeyChecking yes", "StrictHostKeyChecking no"))
+        takes_any = f"cp {known} ~/copy && exec ssh -o UserKnownHostsFile=$HOME/copy head true"
+        assert laptop.run("sh", "-c", takes_any).returncode == 0, "ssh itself does as the settings say"
         done = laptop.pilotage("run", "--site", "lab", "a.py")
         assert done.returncode == 1
         assert "its host key is not the known one" in done.stderr

@@ -215,7 +215,7 @@ def value_for(field, schema, definitions):
         return st.ip_addresses(v=4).map(str)
     if field == "login":
         return st.just("user@host")
-    if field == "run_folder":
+    if field in ("run_folder", "python"):  # a Python called `then` is a word of the shell's
         return WORDS.map("/{}".format)
     if field == "cpu_affinity":
         return st.sampled_from(["none", "block", "alternating"])
@@ -247,7 +247,7 @@ def any_site(draw):
         if field in schema.get("required", []) or draw(st.booleans()):
             data[field] = draw(value_for(field, part, definitions))
     if "login" not in data:
-        for field in ("run_folder", "reach", "inside_address"):
+        for field in ("run_folder", "reach", "inside_address", "sync"):
             data.pop(field, None)
     if scheduler == "ssh":
         data["hosts"] = [f"host{number}" for number in range(len(data["hosts"]))]

@@ -21,6 +21,8 @@ FORMS = (
     (rf"run at {DAY} {MONTH} \d\d at \d\d:\d\d", "run at <date>"),
     (r'"(timestamp|history_timestamp|last_state_change_time|last_used_time|session_id)":\t\d+', r'"\1":\t<n>'),
     (r'"(mem|vmem)":\t"\d+kb"', r'"\1":\t"<kb>"'),
+    (r'("exec_host":\t"[a-z]+)/\d+"', r'\1/<n>"'),  # the first, unless a job before has not given it up yet
+    (r'"rank(\d+)/core\d+"', r'"rank\1/core<n>"'),  # as above
     (r'("vmem":\t"<kb>",\s+"walltime":\t)"[\d:]+"', r'\1"<time>"'),
     (r'("PBS_O_PATH":\t)"[^"]*"', r'\1"<path>"'),
     (r'"substate":\t4[12]\b', '"substate":\t<runs>'),
