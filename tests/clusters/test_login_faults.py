@@ -148,6 +148,15 @@ def test_the_laptop_is_suspended_for_two_minutes(start):
 
 
 @pytest.mark.timeout(400)
+def test_with_less_patience_a_cable_that_was_out_has_cost_the_workers(start):
+    run = start(more="executor = { heartbeat_threshold = 10 }", count=800, seconds=0.2)
+    cut_the_cable(run, 20)
+    run.end = 45
+    with pytest.raises(AssertionError):
+        run.ends_right()
+
+
+@pytest.mark.timeout(400)
 def test_with_parsls_patience_a_laptop_that_was_suspended_has_lost_its_workers(start):
     run = start(more="executor = { heartbeat_threshold = 30 }", count=800, seconds=0.2)
     suspend_the_laptop(run, 60)
