@@ -48,15 +48,15 @@ SUMS = "def double(number):\n    return 2 * number\n"
 def work(laptop):
     """Place the script and its package beside each other; return the run's command and what it has told of the code."""
     laptop.place(".config/pilotage/pilotage.toml", SITES)
-    laptop.place("work/script.py", SCRIPT)
-    laptop.place("work/own/__init__.py", "")
-    laptop.place("work/own/deep/__init__.py", "")
-    laptop.place("work/own/deep/sums.py", SUMS)
+    laptop.place("mine/script.py", SCRIPT)
+    laptop.place("mine/own/__init__.py", "")
+    laptop.place("mine/own/deep/__init__.py", "")
+    laptop.place("mine/own/deep/sums.py", SUMS)
     return laptop
 
 
 def run(laptop, site, *words):
-    return laptop.pilotage("run", "--site", site, *words, "work/script.py")
+    return laptop.pilotage("run", "--site", site, *words, "mine/script.py")
 
 
 def told(laptop):
@@ -82,11 +82,11 @@ def site(request, work):
 @pytest.mark.timeout(600)
 def test_its_package_is_imported_on_the_nodes(work, site):
     hosts = 1 if site == "lab" else 2
-    data = work.outside(f"{work.home}/work/data/big.bin")
+    data = work.outside(f"{work.home}/mine/data/big.bin")
     data.parent.mkdir()
     with data.open("wb") as file:
         file.truncate(200 << 20)
-    work.place("work/.pilotageignore", "data/\n")
+    work.place("mine/.pilotageignore", "data/\n")
 
     done = run(work, site, "--no-sync")
     assert done.returncode == 1
@@ -104,7 +104,7 @@ def test_its_package_is_imported_on_the_nodes(work, site):
     assert done.stdout == f"{NODES} 380 True\n", done.stderr
     assert [(one["files"], one["bytes"]) for one in told(work)] == [(0, 0)] * hosts
 
-    work.place("work/own/deep/sums.py", SUMS.replace("2", "3"))
+    work.place("mine/own/deep/sums.py", SUMS.replace("2", "3"))
     done = run(work, site)
     assert done.stdout == f"{NODES} 570 True\n", done.stderr
     assert [one["files"] for one in told(work)] == [1] * hosts
