@@ -76,7 +76,24 @@ def laptop(laptop_lab, pilotage):
 
     It fails in the end when the test has left a process on any host.
     """
-    it = Laptop(laptop_lab, pilotage)
+    yield from _on_laptop(laptop_lab, pilotage)
+
+
+@pytest.fixture(scope="session")
+def gridengine_laptop_lab():
+    """A Grid Engine of two nodes with a laptop outside. Tests take `gridengine_laptop`."""
+    with started(GridEngineCluster, [], laptop=True) as lab:
+        yield lab
+
+
+@pytest.fixture
+def gridengine_laptop(gridengine_laptop_lab, pilotage):
+    """As `laptop`, outside a Grid Engine."""
+    yield from _on_laptop(gridengine_laptop_lab, pilotage)
+
+
+def _on_laptop(lab, pilotage):
+    it = Laptop(lab, pilotage)
     before = it.running()
     yield it
     end = time.monotonic() + 20

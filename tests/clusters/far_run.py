@@ -119,7 +119,7 @@ class FarRun:
     def left(self):
         """Return what is left on either side; of processes the fixture sees to it."""
         found = [path.name for path in self.laptop.far(RUNS).glob("*") if path.name != "code"]  # which runs share
-        found += self.laptop.run("squeue", "-h", host="head").stdout.splitlines()
+        found += self.laptop.jobs()
         return found + [str(entry) for entry in self.entries()]
 
     def entries(self):

@@ -78,7 +78,8 @@ def started(kind, share, nodes=2, **options):
             lab.down()
     assert in_namespaces(held) == []
     assert not parent.exists(), "the cluster has left files"
-    assert machine() == before
+    after = machine()
+    assert after == before, {what: (before[what], after[what]) for what in after if after[what] != before[what]}
 
 
 class Laptop:
@@ -124,6 +125,12 @@ class Laptop:
     def pilotage(self, *arguments, **options):
         """Run pilotage on the laptop."""
         return self.run(PROGRAM, *arguments, **options)
+
+    def jobs(self):
+        """Return the lines of the scheduler's queue, whoever's jobs they are."""
+        if self.lab.kind == "gridengine":
+            return self.run("qstat", "-u", "*", host="head").stdout.splitlines()[2:]
+        return self.run("squeue", "-h", host="head").stdout.splitlines()
 
     def running(self):
         """Return the processes of all hosts by their number here, with their command lines, but for sshd that wait."""

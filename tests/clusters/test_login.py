@@ -58,7 +58,7 @@ def left(laptop):
     """Return what is left on either side."""
     found = laptop.run("ls", "-A", "/home/cluster/runs", host="head").stdout.split()
     found = [name for name in found if name != "code"]  # which runs share
-    found += laptop.run("squeue", "-h", host="head").stdout.splitlines()
+    found += laptop.jobs()
     entries = laptop.outside(f"{laptop.home}/.local/state/pilotage/runs").glob("*/journal.jsonl")
     return found + [line for path in entries for line in open_entries(path)]
 
