@@ -21,7 +21,7 @@ LAYERS = [
     ["schedulers"],
     ["hosts"],
     ["worker"],
-    ["journal", "events"],
+    ["journal", "events", "steps"],
     ["sites"],
     ["statistics", "paths", "system"],
     ["errors"],

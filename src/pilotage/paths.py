@@ -279,6 +279,11 @@ class RunFolder(NamedTuple):
         return self.path / "events.jsonl"
 
     @property
+    def steps(self) -> Path:
+        """What is being done now, see `pilotage.steps`."""
+        return self.path / "steps.json"
+
+    @property
     def output(self) -> Path:
         """What the script wrote on its stdout and stderr."""
         return self.path / "driver.log"

@@ -17,6 +17,10 @@ class Hosts:
     def __call__(self, name):
         class Host:
             @staticmethod
+            def is_connected():
+                return False
+
+            @staticmethod
             def connect(*, ask=False):
                 self.asked.append((name, ask))
                 if self.kinds[name] == "away":
@@ -35,7 +39,7 @@ def connect(project, user_file, monkeypatch):
         user_file(f"[site.mine]\n{text}\n")
         hosts = Hosts(**kinds)
         monkeypatch.setattr(login.openssh, "host", hosts)
-        login.connect([targets("mine")[0].resolved.site], ask=ask)
+        login.connect({"mine": targets("mine")[0].resolved.site}, ask=ask)
         return hosts.asked
 
     return run

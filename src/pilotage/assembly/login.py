@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
+from pilotage import steps
 from pilotage.assembly.configs import Target, targets
 from pilotage.errors import HostError, LoginError, UnsupportedError, UsageError
 from pilotage.hosts import openssh
@@ -51,31 +52,39 @@ def way(site: Site, label: str, machine: Machine) -> Way | None:
     return Way(folder, machine.python, site.reach, site.inside_address, machine.address)
 
 
-def connect(sites: Iterable[Site], *, ask: bool) -> None:
+def connect(sites: Mapping[str, Site], *, ask: bool) -> None:
     """Connect with the hosts of sites, where there is no connection; raises HostError, LoginError.
 
     Parameters
     ----------
+    sites: by label.
     ask: whether a person may be asked for a passphrase or a second factor.
     """
-    for site in sites:
+    for label, site in sites.items():
         names = hosts_of(site)
         if isinstance(site, SSHSite):
-            _connect_pool(names, ask=ask)
+            _connect_pool(label, names, ask=ask)
         elif names:
-            openssh.host(names[0]).connect(ask=ask)
+            _connect(label, names[0], ask=ask)
 
 
-def _connect_pool(names: Sequence[str], *, ask: bool) -> None:
+def _connect(label: str, name: str, *, ask: bool) -> None:
+    host = openssh.host(name)
+    if not host.is_connected():
+        with steps.doing(label, f"connecting with {name}"):
+            host.connect(ask=ask)
+
+
+def _connect_pool(label: str, names: Sequence[str], *, ask: bool) -> None:
     """Connect with one host of a pool, and with all where that takes a person; one that is away is no error.
 
     Whoever lets us in without a question is not waited for before a block is wanted there.
     """
     problems, person = [], False
     for name in names:
-        problem = _problem(name, ask=person)
+        problem = _problem(label, name, ask=person)
         if isinstance(problem, LoginError) and ask and not person:
-            person, problem = True, _problem(name, ask=True)
+            person, problem = True, _problem(label, name, ask=True)
         if problem is not None:
             problems.append(problem)
         elif not person:
@@ -84,9 +93,9 @@ def _connect_pool(names: Sequence[str], *, ask: bool) -> None:
         raise problems[0]
 
 
-def _problem(name: str, *, ask: bool) -> HostError | None:
+def _problem(label: str, name: str, *, ask: bool) -> HostError | None:
     try:
-        openssh.host(name).connect(ask=ask)
+        _connect(label, name, ask=ask)
     except HostError as error:
         return error
     return None

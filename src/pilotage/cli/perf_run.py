@@ -194,7 +194,7 @@ def _carry_out(output: Output, request: Request, targets: list[Target], given: d
         detach=given["detach"],
         max_node_hours=given["max_node_hours"],
     )
-    started = begin(order, "perf compare" if request.compare else "perf run", options)
+    started = begin(order, "perf compare" if request.compare else "perf run", options, output.say)
     folder = started.folder
     if started.view is None:
         output.text(folder.id, shown(RunRecord(folder.path).values))

@@ -140,7 +140,7 @@ def carry_out(output: Output, order: Order, given: str, options: Options) -> Non
     from pilotage.runs.text import failed, where
     from pilotage.runs.view import die_as
 
-    started = begin(order, given, options)
+    started = begin(order, given, options, output.say)
     if started.view is None:
         output.text(started.folder.id, shown(RunRecord(started.folder.path).values))
         output.say(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotage import events
+from pilotage import events, steps
 from pilotage.engine.answering import AnsweringExecutor
 from pilotage.errors import HostError
 
@@ -32,7 +32,8 @@ class QuotingExecutor(AnsweringExecutor):
         far = self._far
         if far is not None:
             if far.code is not None:
-                self._sent = far.code.take(getattr(self, "script_path", ()))
+                with steps.doing(self.label, "reading the script's modules"):
+                    self._sent = far.code.take(getattr(self, "script_path", ()))
             far.begin(Path(self.run_dir))
             far.bring_code()
         super().start()

@@ -14,10 +14,10 @@ import hashlib
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from pilotage import events
+from pilotage import events, steps
 from pilotage.environments.editable import editable, files_of
 from pilotage.environments.snapshot import Snapshot
 from pilotage.environments.sources import sources
@@ -76,7 +76,9 @@ class Code:
     def send(self, folder: FarFolder) -> None:
         """Have the code there, for a run whose folder there is made; raises HostError."""
         if self._snapshot is not None:
-            with _alone(f"{folder.host.destination}\0{PurePosixPath(folder.there).parent}"):
+            place = f"{folder.host.destination}\0{PurePosixPath(folder.there).parent}"
+            # Another run may be sending there, which is waited for.
+            with steps.doing(folder.label, f"bringing the script's files to {folder.host.destination}"), _alone(place):
                 _send(self._snapshot, folder)
 
 
@@ -99,7 +101,9 @@ def _send(snapshot: Snapshot, folder: FarFolder) -> None:
     base = str(PurePosixPath(folder.there).parent / "code")
     link = f"{folder.there}/{LINK}"
     files, size = 0, 0
-    missing = _missing(snapshot, folder, base, link)
+    host, whole = folder.host.destination, sum(len(tree) for tree in snapshot.trees)
+    with steps.doing(folder.label, f"asking {host} which of the script's {whole:,} files it has"):
+        missing = _missing(snapshot, folder, base, link)
     if missing is not None:
         done = _make(snapshot, folder, base, link, missing)
         if not done.ok and len(missing) < len(snapshot.contents):  # one was removed meanwhile, or has too many links
@@ -107,8 +111,7 @@ def _send(snapshot: Snapshot, folder: FarFolder) -> None:
             done = _make(snapshot, folder, base, link, missing)
         _check(done, folder, base)
         files, size = len(missing), sum(len(snapshot.contents[name]) for name in missing)
-    host, there = folder.host.destination, f"{base}/{snapshot.digest}"
-    whole = sum(len(tree) for tree in snapshot.trees)
+    there = f"{base}/{snapshot.digest}"
     words = f"{files:,} of them were sent, {size / 1e6:.2f} MB" if missing is not None else "all are there already"
     events.tell(
         "code", f"{host} has the script's {whole:,} files: {words}", host=host, path=there, files=files, bytes=size
@@ -125,10 +128,13 @@ def _missing(snapshot: Snapshot, folder: FarFolder, base: str, link: str) -> lis
     return None if lines[:1] == ["whole"] else [line for line in lines if line in snapshot.contents]
 
 
-def _make(snapshot: Snapshot, folder: FarFolder, base: str, link: str, missing: Iterable[str]) -> Completed:
+def _make(snapshot: Snapshot, folder: FarFolder, base: str, link: str, missing: Collection[str]) -> Completed:
     new = f".new-{secrets.token_hex(8)}"
-    archive = snapshot.archive(missing, f"{new}/tree")
-    return folder.host.run(["sh", "-c", MAKE, "sh", base, new, snapshot.digest, link], timeout=600, stdin=archive)
+    size = sum(len(snapshot.contents[name]) for name in missing)
+    words = f"sending {len(missing):,} of the script's files to {folder.host.destination}, {size / 1e6:.2f} MB"
+    with steps.doing(folder.label, words):
+        archive = snapshot.archive(missing, f"{new}/tree")
+        return folder.host.run(["sh", "-c", MAKE, "sh", base, new, snapshot.digest, link], timeout=600, stdin=archive)
 
 
 def _check(done: Completed, folder: FarFolder, base: str) -> None:

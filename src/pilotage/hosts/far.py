@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from pilotage import journal
+from pilotage import journal, steps
 from pilotage.errors import HostError
 from pilotage.hosts.base import Host, Runner
 from pilotage.hosts.openssh import OpenSSHHost
@@ -57,12 +57,15 @@ class FarFolder:
     host: the login host.
     base: the folder that it is made in; ``~`` is the home folder there.
     label: the executor's, by which runs on several sites tell theirs apart.
+    number: that of the host, where the executor has several.
     """
 
-    def __init__(self, host: OpenSSHHost, base: str = BASE, label: str = "") -> None:
+    def __init__(self, host: OpenSSHHost, base: str = BASE, label: str = "", number: int | None = None) -> None:
         self.host = host
+        self.label = label or host.destination
         self._base = base
-        self._name = ".".join(filter(None, [journal.run_id() or f"load-{secrets.token_hex(4)}", label]))
+        own = "" if number is None else str(number)
+        self._name = ".".join(filter(None, [journal.run_id() or f"load-{secrets.token_hex(4)}", label, own]))
         self._lock = threading.Lock()
         self._key = ""
         self.here = Path()
@@ -74,31 +77,36 @@ class FarFolder:
         with self._lock:
             if self.there:
                 return self.there
-            self.host.connect()
-            base = self._base
-            if base == "~" or base.startswith("~/"):
-                base = self.host.identity().home + base[1:]
-            path = f"{base}/{self._name}"
-            self.here = here
-            self.host.hold()
-            self._key = journal.intend("remote_folder", **self.host.place, path=path, into=str(here))
-            try:
-                done = self.host.run(["sh", "-c", MAKE, "sh", base, self._name])
-            except HostError:  # nobody knows whether it is there: the journal keeps it
-                self.host.release()
-                raise
-            if not done.ok:
-                self.host.release()
-                journal.ended(self._key, "was not made")
-                words = done.stderr.strip().splitlines()
-                raise HostError(
-                    f"the run's folder cannot be made: {words[-1] if words else 'no reason was given'}",
-                    where=f"{self.host.destination}:{path}",
-                    hint="give a folder that you may write to and compute nodes see: --set run_folder=PATH",
-                )
-            self.there = done.stdout.strip()
-            journal.identify(self._key, real=self.there)
-            return self.there
+            with steps.doing(self.label, f"connecting with {self.host.destination}"):
+                self.host.connect()
+            with steps.doing(self.label, f"making the run's folder on {self.host.destination}"):
+                return self._make(here)
+
+    def _make(self, here: Path) -> str:
+        base = self._base
+        if base == "~" or base.startswith("~/"):
+            base = self.host.identity().home + base[1:]
+        path = f"{base}/{self._name}"
+        self.here = here
+        self.host.hold()
+        self._key = journal.intend("remote_folder", **self.host.place, path=path, into=str(here))
+        try:
+            done = self.host.run(["sh", "-c", MAKE, "sh", base, self._name])
+        except HostError:  # nobody knows whether it is there: the journal keeps it
+            self.host.release()
+            raise
+        if not done.ok:
+            self.host.release()
+            journal.ended(self._key, "was not made")
+            words = done.stderr.strip().splitlines()
+            raise HostError(
+                f"the run's folder cannot be made: {words[-1] if words else 'no reason was given'}",
+                where=f"{self.host.destination}:{path}",
+                hint="give a folder that you may write to and compute nodes see: --set run_folder=PATH",
+            )
+        self.there = done.stdout.strip()
+        journal.identify(self._key, real=self.there)
+        return self.there
 
     def bring_code(self) -> None:
         """Have there what `code` has taken. Raises HostError."""

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pilotage import events, journal
+from pilotage import events, journal, steps
 from pilotage.errors import HostError, LoginError
 from pilotage.hosts.far import FarFolder
 from pilotage.hosts.openssh import LOOPBACK, OpenSSHHost
@@ -116,12 +116,14 @@ class Way:
 
         Raises HostError where there is none.
         """
-        self._host.connect()
+        with steps.doing(self.folder.label, f"connecting with {self._host.destination}"):
+            self._host.connect()
         if self.reach == "direct":
             return self._here, port
         self._to = port
-        self._claim()
-        address = self._arrange()
+        with steps.doing(self.folder.label, f"opening the way by {self._host.destination}") as step:
+            self._claim()
+            address = self._arrange(step)
         words = f"workers reach this machine by {self._host.destination} ({self.reach}), at {address}:{self._port}"
         events.tell("way", words, login=self._host.destination, reach=self.reach, address=address, port=self._port)
         self._stop.clear()
@@ -155,13 +157,16 @@ class Way:
         journal.ended(self._key, "closed")
         self._key = ""
 
-    def _arrange(self) -> str:
+    def _arrange(self, step: steps.Step) -> str:
+        opening = f"opening the way by {self._host.destination}"
         self._key = journal.intend("tunnel", **self._host.place, to=self._to)
         if self.reach == "node":
+            step.now(f"{opening} (node)" if self.nodes_connect else opening)
             self._listen(LOOPBACK)
             self._port = self._listened
             return LOOPBACK
         self.inside = self.inside or self._inside()
+        step.now(f"{opening} ({'relay' if self.reach == 'relay' else 'gateway'})")
         if self.reach != "relay" and self._is_gateway(self.inside):
             self.reach = "gateway"
             self._port = self._listened
@@ -173,6 +178,7 @@ class Way:
             )
         else:
             self.reach = "relay"
+            step.now(f"{opening} (relay)")
             self._listen(LOOPBACK)
             self._port = self._start_relay()
         return self.inside

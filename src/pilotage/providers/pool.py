@@ -67,7 +67,7 @@ class Pool:
     """
 
     def __init__(self, hosts: Sequence[str], base: str, python: str, label: str) -> None:
-        self.members = [_member(name, base, python, f"{label}.{number}") for number, name in enumerate(hosts)]
+        self.members = [_member(name, base, python, label, number) for number, name in enumerate(hosts)]
         self.folder = Everywhere()
         self._port = 0
         self._lock = threading.Lock()
@@ -161,8 +161,8 @@ class Everywhere:
         """Do nothing: each host's own is ended with its way."""
 
 
-def _member(name: str, base: str, python: str, label: str) -> Member:
-    folder = FarFolder(openssh.host(name), base, label)
+def _member(name: str, base: str, python: str, label: str, number: int) -> Member:
+    folder = FarFolder(openssh.host(name), base, label, number)
     return Member(name, folder, Way(folder, python, "node", nodes_connect=False), Ledger(batch("ssh"), folder.host))
 
 

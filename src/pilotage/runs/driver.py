@@ -50,7 +50,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
 
     with sparing():  # what a script constructs is checked all the same, when it does
         import parsl  # noqa: F401
-    from pilotage import events, journal
+    from pilotage import events, journal, steps
     from pilotage.runs import progress as sampling
     from pilotage.runs.hooks import Hooks
     from pilotage.runs.order import Order
@@ -59,6 +59,7 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     _write_versions(folder)
     journal.current = journal.Journal(folder.journal)
     events.current = events.Events(folder.events)
+    steps.current = steps.Steps(folder.steps)
     talk = talk_of(order.quiet)
     progress = sampling.current = sampling.Progress(folder)
 

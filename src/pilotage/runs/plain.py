@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pilotage import events, journal
+from pilotage import events, journal, steps
 from pilotage.assembly import configs
 from pilotage.errors import PilotageError
 from pilotage.paths import RunFolder, write_json
@@ -45,12 +45,14 @@ def load(site: configs.SiteChoice = None, /, **overrides: Any) -> DataFlowKernel
     record = new_record(folder, order, str(order.script), Options(), time.time(), kind="load")
     before = journal.current, events.current
     journal.current, events.current = journal.Journal(folder.journal), events.Events(folder.events)
+    steps.current = steps.Steps(folder.steps)
     try:
         write_json(folder.path / "versions.json", versions())
         kernel = configs.load_config(configs.config_of(chosen, str(folder.parsl)))
     except BaseException as error:
         problems = ending.end_all(journal.current)
         journal.current, events.current = before
+        steps.current = None
         record.finish("failed", 1, error.message if isinstance(error, PilotageError) else f"{type(error).__name__}")
         if not problems:
             record.unmark_live()
@@ -109,6 +111,7 @@ class _Watched:
             if not problems:
                 self._record.unmark_live()
         journal.current, events.current = self._before
+        steps.current = None
         try:
             self._record.finish(state, code, reason)
         except OSError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
-from pilotage import journal
+from pilotage import journal, steps
 from pilotage.assembly.configs import is_elsewhere
 from pilotage.errors import HostError
 from pilotage.events import Events
@@ -18,10 +19,15 @@ from pilotage.runs.record import FINAL, RunRecord
 from pilotage.runs.start import Options, Started, new_record, start
 from pilotage.runs.status import StatusLine, clock
 from pilotage.runs.talk import Talk
-from pilotage.runs.view import Ended, View
+from pilotage.runs.view import Ended, View, is_terminal
+
+LONG = 1.0
+"""Seconds after which a step is told where there is no live line."""
+TELL_AGAIN = 10.0
+"""Seconds between two lines about one step."""
 
 
-def begin(order: Order, given: str, options: Options) -> Started:
+def begin(order: Order, given: str, options: Options, say: Callable[[str], None] | None = None) -> Started:
     """Start a run of ``order``; return when its supervisor has taken over. Raises StorageError.
 
     Parameters
@@ -29,6 +35,7 @@ def begin(order: Order, given: str, options: Options) -> Started:
     order: what is run.
     given: the script as the user wrote it, which is its ``sys.argv[0]``.
     options: how.
+    say: told with which hosts it connects.
     """
     folder = RunFolder.create()
     new_record(folder, order, given, options, time.time())
@@ -38,21 +45,25 @@ def begin(order: Order, given: str, options: Options) -> Started:
         from pilotage.runs.checkpoint import inherit  # imports Parsl
 
         inherit(RunFolder(folder.path.with_name(options.resumes)).checkpoint, folder.checkpoint)
-    _log_in(order, folder)
+    _log_in(order, folder, say)
     return start(folder, given, options)
 
 
-def _log_in(order: Order, folder: RunFolder) -> None:
+def _log_in(order: Order, folder: RunFolder, say: Callable[[str], None] | None) -> None:
     """Connect with the login hosts of a run, while there is a terminal to ask at. Raises HostError; the run has failed.
 
     The connections are the run's: its journal has them, and its end ends them.
     """
-    sites = [target.resolved.site for target in order.targets if target.resolved is not None]
-    if not any(map(is_elsewhere, sites)):
+    sites = {target.label: target.resolved.site for target in order.targets if target.resolved is not None}
+    if not any(map(is_elsewhere, sites.values())):
         return
     from pilotage.assembly.login import connect
 
-    before, journal.current = journal.current, journal.Journal(folder.journal)
+    before = journal.current, steps.current
+    journal.current = journal.Journal(folder.journal)
+    steps.current = steps.Steps(
+        folder.steps, None if say is None else lambda label, words: say(f"pilotage: {label}: {words}")
+    )
     try:
         connect(sites, ask=sys.stdin is not None and sys.stdin.isatty())
     except HostError as error:
@@ -64,7 +75,7 @@ def _log_in(order: Order, folder: RunFolder) -> None:
         sweep.sweep_one(folder)
         raise
     finally:
-        journal.current = before
+        journal.current, steps.current = before
 
 
 def watch(started: Started, order: Order, talk: Talk, *, live: bool) -> tuple[Ended, dict[str, Any]]:
@@ -72,7 +83,8 @@ def watch(started: Started, order: Order, talk: Talk, *, live: bool) -> tuple[En
     if started.view is None:
         raise ValueError("a detached run has no view")
     status = StatusLine(started.folder, ", ".join(order.sites.values())) if live else None
-    ended = View(started.view, status, News(started.folder, quiet=order.quiet)).run()
+    news = News(started.folder, quiet=order.quiet, has_line=live and is_terminal(2))
+    ended = View(started.view, status, news).run()
     if ended.by is None:
         started.supervisor.wait()  # it has nothing more to do
     return _with_record(started.folder, ended, talk)
@@ -105,21 +117,27 @@ def follow(
     elapsed = time.time() - values.get("started_at", time.time())
     status = StatusLine(folder, ", ".join(values["sites"].values()), elapsed) if live else None
     _, here = Events(folder.events).read()
-    ended = View(connection, status, News(folder, quiet=not live, offset=here), leaves_by_key=True).run()
+    news = News(folder, quiet=not live, offset=here, has_line=is_terminal(2))
+    ended = View(connection, status, news, leaves_by_key=True).run()
     return _with_record(folder, ended, talk)
 
 
 class News:
     """What a person should know of a run besides its output: its events, from a place in the file on.
 
+    Where there is no live line, what is being done is told too, once it takes longer than a second.
+
     Parameters
     ----------
     folder: the run's.
     quiet: only errors.
     offset: where to begin.
+    has_line: whether there is a live line.
     """
 
-    def __init__(self, folder: RunFolder, *, quiet: bool, offset: int = 0) -> None:
+    def __init__(self, folder: RunFolder, *, quiet: bool, offset: int = 0, has_line: bool = False) -> None:
+        self._steps = None if quiet or has_line else folder.steps
+        self._told: dict[str, tuple[float, str, float]] = {}
         self._events = Events(folder.events)
         self._levels = ("error",) if quiet else ("warning", "error")
         self._offset = offset
@@ -127,7 +145,22 @@ class News:
     def __call__(self) -> list[str]:
         """Return a line for each event since the last call."""
         events, self._offset = self._events.read(self._offset)
-        return [f"pilotage: {event['message']}" for event in events if event["level"] in self._levels]
+        told = [f"pilotage: {event['message']}" for event in events if event["level"] in self._levels]
+        return told + (self._long_steps() if self._steps is not None else [])
+
+    def _long_steps(self) -> list[str]:
+        """Return a line for each step that takes long, and for what one says anew after `TELL_AGAIN`."""
+        now, lines = time.time(), []
+        for one in steps.read(self._steps or ""):
+            since, words, at = self._told.get(one["label"], (0.0, "", 0.0))
+            if since != one["since"]:
+                is_due = now - one["since"] >= LONG
+            else:
+                is_due = words != one["words"] and now - at >= TELL_AGAIN
+            if is_due:
+                self._told[one["label"]] = one["since"], one["words"], now
+                lines.append(f"pilotage: {one['label']}: {one['words']}")
+        return lines
 
 
 def summary(values: dict[str, Any]) -> str:

@@ -67,6 +67,11 @@ RUN_PROPERTIES: dict[str, Any] = {
         "description": "The same of each executor that has blocks, by its label.",
     },
     "waits_for": {**TEXT, "description": "What the scheduler says of blocks that wait; empty where none does."},
+    "doing": {
+        "type": "array",
+        "items": table({"label": TEXT, "words": TEXT, "since": {**NUMBER, "description": "Seconds since 1970."}}),
+        "description": "What is being done for sites at the moment, such as connecting: the newest of each label.",
+    },
     "node_hours": NUMBER,
     "own_config": {"type": "boolean", "description": "Whether the script has loaded a config of its own."},
     "max_node_hours": NUMBER_OR_NULL,

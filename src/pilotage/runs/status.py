@@ -1,16 +1,23 @@
-"""The live line of a view: tasks by state, rate, blocks, time; from the samples that the driver writes."""
+"""The live line of a view: what is done for sites, tasks by state, rate, blocks, time; from what the driver writes."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pilotage import steps
 from pilotage.paths import RunFolder
 from pilotage.runs.record import read_json
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 
 class StatusLine:
-    """The live line: tasks by state, rate, blocks, elapsed time; rendered by rich to the terminal's width."""
+    """The live line: what is being done, or tasks by state, rate and blocks; rendered by rich to the terminal's width.
+
+    Before there are tasks to count, sites are being prepared: all of that is shown, and of later steps one.
+    """
 
     def __init__(self, folder: RunFolder, sites: str, elapsed: float = 0.0) -> None:
         self._folder = folder
@@ -23,27 +30,38 @@ class StatusLine:
         from rich.text import Text
 
         progress = read_json(self._folder.progress)
-        if not progress:
+        doing = [f"{one['label']}: {one['words']}" for one in steps.read(self._folder.steps)]
+        if not progress and not doing:
             return ""  # the script has not loaded Parsl (yet)
+        if progress:
+            text = self._counts(progress, doing)
+        else:
+            text = Text(" · ".join(doing))
+            text.append(f" · {clock(time.monotonic() - self._started)}", "dim")
+        text.truncate(max(columns - 1, 1), overflow="ellipsis")
+        console = Console(stderr=True, width=columns, force_terminal=True)
+        with console.capture() as capture:
+            console.print(text, end="", soft_wrap=True)
+        return capture.get()
+
+    def _counts(self, progress: dict[str, Any], doing: list[str]) -> Text:
+        from rich.text import Text
+
         tasks = progress["tasks"]
-        text = Text.assemble(
+        return Text.assemble(
             (f"{self._sites} ", "bold"),
             (f"{tasks['done']:,} done", "green"),
             f" · {tasks['launched']:,} launched · {tasks['waiting']:,} waiting",
             (f" · {tasks['failed']:,} failed", "red") if tasks["failed"] else "",
             f" · {tasks['reused']:,} reused" if tasks.get("reused") else "",
             f" · {tasks['changed']:,} of changed apps" if tasks.get("changed") else "",
+            f" · {doing[0]}" if doing else "",
             f" · {progress['rate']:,.0f}/s",
             f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
             f" · {_all_blocks(progress)}" if progress["blocks"] else "",
             f" · waits: {progress['waits_for']}" if progress.get("waits_for") else "",
             (f" · {clock(time.monotonic() - self._started)}", "dim"),
         )
-        text.truncate(max(columns - 1, 1), overflow="ellipsis")
-        console = Console(stderr=True, width=columns, force_terminal=True)
-        with console.capture() as capture:
-            console.print(text, end="", soft_wrap=True)
-        return capture.get()
 
 
 def _all_blocks(progress: dict[str, Any]) -> str:

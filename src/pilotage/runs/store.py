@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pilotage import steps
 from pilotage.errors import PilotageError, StorageError, UsageError, did_you_mean
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder, state_folder
@@ -72,6 +73,7 @@ def shown(values: Mapping[str, Any]) -> dict[str, Any]:
         heartbeat=None if beat is None or ended else round(max(0.0, now - beat), 1),
         rate=progress.get("rate", 0.0) if not ended else _mean_rate(told["tasks"], elapsed),
         eta=progress.get("eta"),
+        doing=[] if ended else steps.read(folder.steps),
     )
     return told
 

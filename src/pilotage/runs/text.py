@@ -82,6 +82,7 @@ def full(run: Mapping[str, Any]) -> str:
         lines += [f"blocks     {blocks}" for blocks in _all_blocks(run)]
     if run["waits_for"]:
         lines.append(f"waits      {run['waits_for']}")
+    lines += [f"doing      {one['label']}: {one['words']}" for one in run.get("doing", [])]
     if run["versions"]:
         lines.append("versions   " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()))
     sections = {
