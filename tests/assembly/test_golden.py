@@ -13,6 +13,7 @@ from pilotage.assembly.importing import import_executors
 from pilotage.assembly.rendering import PLACEHOLDERS, render
 from pilotage.sites import overrides
 from pilotage.sites.catalogue import Catalogue
+from pilotage.worker import expected
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = Catalogue.load().names()
@@ -23,6 +24,7 @@ PYTHON = "/opt/python/bin/python3"
 def machine_of_eight_cores(project, monkeypatch):
     monkeypatch.setattr(system, "usable_cores", lambda: 8)
     monkeypatch.setattr("sys.executable", PYTHON)
+    monkeypatch.setattr(expected, "driver", lambda: {"python": "3.11", "parsl": "2026.11.9", "pilotage": "0.1.0"})
 
 
 def check(name, text):

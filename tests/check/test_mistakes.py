@@ -48,7 +48,7 @@ def prepared(mistake, patch, stack, folder):
         wrapper = program(folder, "python", mistake.before.format(python=sys.executable))
         return [f"python={wrapper}"], [(wrapper, "bin/python"), *base]
     if mistake.needs in OTHERS:
-        told = json.dumps({**environment.here(), **OTHERS[mistake.needs]})
+        told = json.dumps({**environment.expected.driver(), **OTHERS[mistake.needs]})
         wrapper = program(folder, "python", f"cat <<'END'\n{told}\nEND")
         return [f"python={wrapper}"], [(wrapper, "bin/python"), *base]
     if mistake.needs == "listener":
@@ -106,8 +106,6 @@ def a_wrong_clock(patch, folder):
 def another_parsl(patch, folder):
     own = metadata.version
     patch.setattr(environment.metadata, "version", lambda name: "2027.3.1" if name == "parsl" else own(name))
-    # The workers' Python is the same one.
-    patch.setattr(environment, "MUST_EQUAL", ("pilotage",))
 
 
 def one_gpu(patch, folder):
@@ -145,7 +143,7 @@ MISTAKES = [
     ),
     Mistake("a Python that is not there", "python", "there is no /nowhere/python", ("python=/nowhere/python",)),
     Mistake("a Python that is none", "python", "does not run", needs="python", before="echo Killed >&2; exit 137"),
-    Mistake("a Python without Parsl", "python", "parsl not installed", needs="python", before='exec {python} -S "$@"'),
+    Mistake("a Python without Parsl", "python", "no parsl", needs="python", before='exec {python} -S "$@"'),
     Mistake(
         "a Python of another minor version",
         "python",
@@ -154,7 +152,7 @@ MISTAKES = [
         before="echo '" + '{{"python": "3.9.2"}}' + "'",
     ),
     Mistake("another Parsl for the workers", "python", "parsl 2025.1.6", needs="other-parsl"),
-    Mistake("another dill for the workers", "python", "dill 0.3.1", needs="other-dill", status="warning"),
+    Mistake("another dill for the workers", "python", "dill 0.3.1", needs="other-dill"),
     Mistake("a Parsl that pilotage was not tested with", "versions", "parsl 2027.3.1", needs="parsl", status="warning"),
     Mistake("the folder of runs cannot be made", "run-folder", "Not a directory", needs="state"),
     Mistake("the disk is full", "free-space", "10.5 MB free", needs="disk"),
@@ -216,7 +214,7 @@ def test_each_mistake_is_named(check, tmp_path, private_home):
         wrong += (bad := problems(mistake, found["findings"]))
         assert found["ok"] == (mistake.status != "failed"), mistake.what
         if not bad:
-            here = [(version, name.upper()) for name, version in environment.here().items()]
+            here = [(version, name.upper()) for name, version in environment.expected.driver().items()]
             rows[mistake.what] = row(mistake, found["findings"], [*replaced, (private_home, "~"), *here])
     assert not wrong, "\n".join(wrong)
     assert (differing := hold("laptop", rows)) == [], "\n".join(differing)

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from pilotage.check import shapes
+from pilotage.worker import expected
 from program import PROGRAM
 
 pytestmark = pytest.mark.slow  # minutes on a busy machine: make test-clusters runs it
@@ -176,7 +177,9 @@ SUBMIT = [
         "worker_init failed (exit code 127): modulo load gcc",
         ("worker_init=modulo load gcc",),
     ),
-    Mistake("the nodes' Python has no Parsl", "block", "No module named", ("python={folder}/python",), before=WRAPPER),
+    Mistake(
+        "the nodes' Python has no Parsl", "block", "has no parsl (driver: ", ("python={folder}/python",), before=WRAPPER
+    ),
     Mistake(
         "both managers are started on one node",
         "managers",
@@ -296,7 +299,8 @@ def test_a_block_on_two_nodes(slurm, on_head, tmp_path):
 def test_each_mistake_that_only_a_block_shows_is_named(slurm, many_on, on_head, tmp_path):
     found = many_on(slurm, [filled(mistake, tmp_path) for mistake in SUBMIT], submit=True)
     assert on_head("squeue", "--noheader").stdout == ""
-    judge("submit", SUBMIT, found, [(tmp_path, "~"), (sys.executable, "python")])
+    versions = [(version, name.upper()) for name, version in expected.driver().items()]
+    judge("submit", SUBMIT, found, [(tmp_path, "~"), (sys.executable, "python"), *versions])
 
 
 def test_a_check_that_is_interrupted_leaves_no_job(slurm, on_head, pilotage, tmp_path):

@@ -64,7 +64,7 @@ class Answers:
         self.answer = answer
         self.asked = []
 
-    def run(self, argv, *, timeout=30):
+    def run(self, argv, *, timeout=30, stdin=b""):
         self.asked.append((tuple(argv), timeout))
         return replace(self.answer, argv=tuple(argv))
 
@@ -158,7 +158,7 @@ class Hangs:
         self.go = threading.Event()
         self.late = []
 
-    def run(self, argv, *, timeout=30):
+    def run(self, argv, *, timeout=30, stdin=b""):
         if not self.go.wait(timeout):
             self.late.append(tuple(argv))
             return Completed(tuple(argv), 124, "", f"no answer within {timeout:g} s")

@@ -6,7 +6,9 @@ from parsl.jobs.states import JobState, JobStatus
 
 from pilotage import events
 from pilotage.engine.silence import Silence
+from pilotage.engine.verifying import Refusal, WorkersRefusedError
 from pilotage.engine.watching import SILENT, BlockWatch
+from pilotage.worker.expected import FIX, SAYS
 
 
 @pytest.fixture
@@ -174,3 +176,19 @@ def test_managers_that_are_all_on_one_node_are_told(told):
     words = dict(told())["managers-missing"]
     assert "managers on 2: n1 (2), n2. " in words
     assert "openmpi" in words
+
+
+def test_what_blocks_say_of_their_python_is_told_once(told, tmp_path):
+    """Blocks that are started together all say it, and so does the executor that has failed by it."""
+    states = {}
+    for block in "012":
+        (tmp_path / block).write_text(f"{SAYS}n1: python has {'no' if block < '2' else 'another'} parsl{FIX}do this\n")
+        states[block] = JobStatus(JobState.MISSING, exit_code=78, stderr_path=str(tmp_path / block))
+    watch = BlockWatch("cpu", None, list)
+    for _ in range(2):
+        watch.look(states, 1)
+    watch.failed(WorkersRefusedError(Refusal("n1: python has no parsl", "do this")))
+    assert told() == [
+        ("workers-refused", "block 0 of cpu starts no workers: n1: python has no parsl; to mend it: do this"),
+        ("workers-refused", "block 2 of cpu starts no workers: n1: python has another parsl; to mend it: do this"),
+    ]

@@ -161,7 +161,7 @@ def test_a_python_that_does_not_fit(check, tmp_path):
     other.write_text('#!/bin/sh\necho \'{"python": "2.7.1"}\'\n')
     other.chmod(0o755)
     found = check(python=other)["python"]
-    assert found["message"].startswith(f"{other} on far is Python 2.7.1, and the driver is ")
+    assert found["message"].startswith(f"{other} on far is Python 2.7.1 (driver: ")
     assert found["status"] == "failed"
 
 

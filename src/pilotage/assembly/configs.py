@@ -355,15 +355,24 @@ def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
     """Return the arguments that our executors have beyond Parsl's and that reach the nodes."""
+    verified = {"verify": is_verified(site)}
     if site.mpi is None:
-        return {"workers_per_place": pool(resolved, site, machine(resolved).gpus).workers_per_place}
+        return {**verified, "workers_per_place": pool(resolved, site, machine(resolved).gpus).workers_per_place}
     from pilotage.engine.commands import interchange_command
 
     return {
+        **verified,
         "mpi_program": site.mpi.launcher,
         "mpi_options": site.mpi.options,
         "interchange_launch_cmd": interchange_command(sys.executable),
     }
+
+
+def is_verified(site: BlockSite) -> bool:
+    """Return whether nodes are to look at their Python: where it may be another than the driver's, and sees the run."""
+    if isinstance(site, LocalSite):
+        return site.python not in (None, sys.executable)
+    return isinstance(site, BatchSite | SSHSite)
 
 
 def _require_commands(resolved: Resolved) -> None:

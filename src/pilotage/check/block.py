@@ -164,6 +164,9 @@ def judged(found: dict[str, Any], context: Context, folder: RunFolder) -> Findin
 def _never_connected(
     found: dict[str, Any], block: dict[str, Any], said: str, context: Context, show: str, folder: RunFolder
 ) -> Finding:
+    if block.get("refused"):
+        words, hint = block["refused"]
+        return failed(f"it starts no workers: {words}", hint=hint, where=context.key("python"), command=show)
     if block.get("kind") == "VersionMismatch":
         hint = "install the driver's versions there; the key python names the workers' Python"
         return failed(

@@ -18,24 +18,14 @@ from pilotage.check.folders import node_local
 from pilotage.check.probe import Cost, Probe, probe
 from pilotage.hosts.base import MISSING, Completed
 from pilotage.sites.models import BatchSite, LocalSite, SSHSite
+from pilotage.worker import expected
 
-MUST_EQUAL = ("parsl", "pilotage")
-"""Packages whose versions must be the same on both sides: they speak to each other."""
-SHOULD_EQUAL = ("cloudpickle", "dill")
-"""Packages that write what the other side reads."""
+TOLD = ("parsl", "pilotage")
+"""Packages of which the version is told where all is well."""
 WORDS = 300
 """Characters of a Python's last line that are quoted."""
-TELL = f"""
-import json, sys
-from importlib import metadata
-found = {{"python": "%d.%d.%d" % sys.version_info[:3]}}
-for name in {(*MUST_EQUAL, *SHOULD_EQUAL)!r}:
-    try:
-        found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
+TELL = ("--tell", *expected.PACKAGES)
+"""Arguments of ``expected.py``, by which a Python that may have nothing of ours tells its versions."""
 
 
 @probe
@@ -63,7 +53,7 @@ class Versions(Probe):
         if outside:
             hint = "Parsl has no stable API: install a version within the limits"
             return warning("; ".join(outside), hint=hint, command=command)
-        versions = ", ".join(f"{name} {metadata.version(name)}" for name in MUST_EQUAL)
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in TOLD)
         return ok(f"Python {sys.version.split()[0]}, {versions}", command=command)
 
 
@@ -119,7 +109,7 @@ class WorkersPython(Probe):
         if reason is not None and not is_only_node(context):
             hint = "install it on a file system that the nodes see too"
             return failed(f"{python} is on {reason}, and nodes have another", hint=hint, where=where)
-        answer = context.run(python, "-I", "-c", TELL)
+        answer = context.run(python, expected.__file__, *TELL)
         command = f"{python} -m pip list"
         found = _versions(answer.stdout)
         if found is None:
@@ -127,16 +117,16 @@ class WorkersPython(Probe):
             words = words[:WORDS]
             hint = "the workers are started by it: it must be a Python that runs here"
             return failed(f"{python} does not run: {words}", hint=hint, where=where, command=command)
-        return judged(found, python, where, command)
+        return judged(found, python, python, where, command)
 
 
 def _on_hosts(context: Context, where: str) -> Finding:
     """Return the worst finding of the hosts that a site is reached by: nodes use the files of their login host."""
     python = machine(context.resolved).python
-    findings = []
+    findings, script = [], Path(expected.__file__).read_bytes()
     for name in context.reached:
         context.say(f"waiting for {python} on {name}")
-        answer = context.hosts[name].run([python, "-I", "-c", TELL], timeout=max(min(context.left, 30.0), 0.1))
+        answer = context.hosts[name].run([python, "-", *TELL], timeout=max(min(context.left, 30.0), 0.1), stdin=script)
         findings.append(_on_host(answer, python, name, where))
     order = (Status.FAILED, Status.WARNING, Status.OK)
     return min(findings, key=lambda one: order.index(one.status), default=skipped("no host has let us in"))
@@ -146,9 +136,9 @@ def _on_host(answer: Completed, python: str, name: str, where: str) -> Finding:
     command = f"ssh {shlex.quote(name)} {shlex.quote(python)} -m pip list"
     found = _versions(answer.stdout)
     if found is not None:
-        return judged(found, f"{python} on {name}", where, command)
-    own = here()
-    hint = f"give the path of a Python there with Python {own['python'].rpartition('.')[0]}, Parsl {own.get('parsl')} "
+        return judged(found, f"{python} on {name}", python, where, command)
+    own = expected.driver()
+    hint = f"give the path of a Python there with Python {own['python']}, Parsl {own.get('parsl')} "
     hint += f"and pilotage {own.get('pilotage')}: python = PATH in the site"
     if answer.exit_code == MISSING:
         return failed(f"there is no {python} on {name}", hint=hint, where=where, command=command)
@@ -164,41 +154,17 @@ def _versions(output: str) -> dict[str, str] | None:
     return found if isinstance(found, dict) and isinstance(found.get("python"), str) else None
 
 
-def here() -> dict[str, str]:
-    """Return the versions of this Python and of its packages, as `TELL` does."""
-    found = {"python": sys.version.split()[0]}
-    for name in (*MUST_EQUAL, *SHOULD_EQUAL):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def judged(found: dict[str, Any], what: str, python: str, where: str | None, command: str | None) -> Finding:
+    """Return a finding on versions elsewhere, compared with the driver's, in the words that nodes have for it.
 
-
-def judged(found: dict[str, Any], what: str, where: str | None, command: str | None) -> Finding:
-    """Return a finding on versions elsewhere, compared with the driver's."""
-    own = here()
-    minor = ".".join(str(found.get("python", "?")).split(".")[:2])
-    if minor != ".".join(own["python"].split(".")[:2]):
-        return failed(
-            f"{what} is Python {found.get('python', '?')}, and the driver is {own['python']}",
-            hint="tasks are pickled between the two: both need the same minor version",
-            where=where,
-            command=command,
-        )
-    wrong = [name for name in MUST_EQUAL if found.get(name) != own.get(name)]
-    if wrong:
-        told = ", ".join(f"{name} {found.get(name, 'not installed')} (driver: {own.get(name)})" for name in wrong)
-        packages = " ".join(f"{name}=={own.get(name)}" for name in wrong)
-        return failed(
-            f"{what} has {told}",
-            hint=f"install the driver's versions there: {packages}",
-            where=where,
-            command=command,
-        )
-    differing = [name for name in SHOULD_EQUAL if found.get(name) != own.get(name)]
-    if differing:
-        told = ", ".join(f"{name} {found.get(name, 'not installed')} (driver: {own.get(name)})" for name in differing)
-        hint = "what one side pickles the other may not read: install the driver's versions there"
-        return warning(f"{what} has {told}", hint=hint, where=where, command=command)
+    Parameters
+    ----------
+    found: the versions, as ``expected.found`` tells them.
+    what: whose they are, for people.
+    python: the path of that Python.
+    where, command: see `Finding`.
+    """
+    problem = expected.judged(what, python, found, list(expected.driver().items()), [])
+    if problem is not None:
+        return failed(problem[0], hint=problem[1], where=where, command=command)
     return ok(f"{what}: Python {found['python']}, Parsl {found['parsl']}", command=command)

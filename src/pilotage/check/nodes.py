@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from pilotage.assembly.configs import machine
 from pilotage.check.asked import node_cores, shape
 from pilotage.check.clocks import judged as judged_clock
 from pilotage.check.context import Context
@@ -87,9 +88,8 @@ class NodeVersions(OfBlock):
 
     def judge(self, found: dict[str, Any], context: Context) -> Finding:
         """Compare each node's with ours."""
-        return worst(
-            found["nodes"], lambda node: judged_versions(node["versions"], node["host"], context.key("python"), None)
-        )
+        python, where = machine(context.resolved).python, context.key("python")
+        return worst(found["nodes"], lambda node: judged_versions(node["versions"], node["host"], python, where, None))
 
 
 @probe

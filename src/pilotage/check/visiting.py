@@ -142,13 +142,17 @@ class Visiting:
         return f"the block waits: {status.message or status.state.name}"
 
     def _block(self) -> dict[str, Any]:
+        from pilotage.engine.verifying import refusal  # it imports Parsl, which who waits for this has no use for
+
         status = self._status()
         error = self._executor.executor_exception if self._executor.bad_state_is_set else None
-        told = {"state": "", "words": "", "exit_code": None, "stderr": "", "error": str(error or "")}
+        told: dict[str, Any] = {"state": "", "words": "", "exit_code": None, "stderr": "", "error": str(error or "")}
         told["kind"] = type(error).__name__ if error else ""
         if status is not None:
             told |= {"state": status.state.name, "words": status.message or "", "exit_code": status.exit_code}
             told["stderr"] = (status.stderr_summary or "").strip()[-2000:]
+            if (said := refusal(status)) is not None:
+                told["refused"] = [said.words, said.fix]
         return told
 
     # Its nodes

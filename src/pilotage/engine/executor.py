@@ -12,7 +12,7 @@ import pickle
 import threading
 import time
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +35,13 @@ from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE, Inc
 from pilotage.engine.outbox import Keeper, Outbox, unsendable
 from pilotage.engine.replacing import LOSSES, failed_in_a_row, has_failed, in_vain_in_a_row, pause, was_killed
 from pilotage.engine.script_path import driver_script_path as driver_script_path
+from pilotage.engine.verifying import WorkersRefusedError, together
 from pilotage.engine.watching import BlockWatch
 from pilotage.hosts.route import Route
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
+from pilotage.worker.expected import requirement
 from pilotage.worker.news import NEWS, news_of
 from pilotage.worker.report import NUMBER, PARTIAL
 from pilotage.worker.serializer import FunctionToWorker, ToWorker
@@ -67,6 +69,8 @@ class HighThroughputExecutor(EarlyExecutor):
         gives to a job; 0 where they are ids, to be taken as they are.
     route: a way by which workers reach the port at ``address``, which is then to be this machine's loopback; it may
         break and be made anew without loss. None where they reach it by themselves.
+    verify: whether each node compares its Python with this one before it starts a manager.
+    require: packages that it must have beside, such as ``numpy>=2``; ValueError where one is none.
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class HighThroughputExecutor(EarlyExecutor):
         relax_collector: bool = False,
         workers_per_place: int = 0,
         route: Route | None = None,
+        verify: bool = False,
+        require: Sequence[str] = (),
         **named: Any,
     ) -> None:
         _check_types(locals())
@@ -96,6 +102,10 @@ class HighThroughputExecutor(EarlyExecutor):
         self.relax_collector = relax_collector
         self.workers_per_place = workers_per_place
         self.route = route
+        self.verify = verify
+        self.require = tuple(require)
+        for text in self.require:
+            requirement(text)
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
@@ -269,7 +279,7 @@ class HighThroughputExecutor(EarlyExecutor):
         command: str = super()._get_launch_command(block_id)
         options = [*self._pool_options(), *self._route_options()]
         path = self._path_there(self.script_path)
-        return with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options)
+        return self._verified(with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options))
 
     def _pool_options(self) -> list[str]:
         """Return what our start of the pool is told beside where it works."""
@@ -342,16 +352,32 @@ class HighThroughputExecutor(EarlyExecutor):
     def handle_errors(self, status: dict[str, JobStatus]) -> None:
         """Give up for blocks that never worked, as Parsl does; one that did, or that was killed, is replaced.
 
-        But a node on which each manager dies, or a task that ends each, may not go on for ever.
+        But a node on which each manager dies, or a task that ends each, may not go on for ever. Where the workers'
+        Python is the wrong one, the first block is the last.
         """
         if not any(map(has_failed, status.values())):  # polled ten times a second, and asking costs the interchange
             super().handle_errors(status)
             return
         worked = set(self.connected_blocks())
+        over = {block: one for block, one in status.items() if has_failed(one) and block not in worked}
+        refused = self._look_for_refusals(over)
+        hopeless = not worked or len(refused) >= LOSSES <= failed_in_a_row(status)
+        if refused and not self._others_may_do(refused) and hopeless:
+            self.set_bad_state_and_fail_all(WorkersRefusedError(together(refused.values())))
+            return
+        status = {block: one for block, one in status.items() if block not in refused}
         if failed_in_a_row(status) < LOSSES:
             lost = {block for block, one in status.items() if has_failed(one) and (block in worked or was_killed(one))}
             status = {block: one for block, one in status.items() if block not in lost}
         super().handle_errors(status)
+
+    def _others_may_do(self, refused: Collection[str]) -> bool:
+        """Return whether there are hosts with a Python of their own that have not refused, and pass over those."""
+        pass_over: Callable[[object], bool] = getattr(self.provider, "pass_over", lambda _: False)
+        left = True
+        for block in refused:
+            left = pass_over(self.blocks_to_job_id[block])
+        return left
 
     def scale_out_facade(self, n: int) -> list[str]:
         """Start blocks, and return which; none for a while where the newest were all in vain."""
@@ -361,9 +387,11 @@ class HighThroughputExecutor(EarlyExecutor):
         return super().scale_out_facade(n)
 
     def _must_pause(self) -> bool:
-        if in_vain_in_a_row(dict(self._status)) < LOSSES:
+        refused = self._refusals()
+        states = {block: status for block, status in self._status.items() if block not in refused}
+        if in_vain_in_a_row(states) < LOSSES:
             return False
-        in_vain = in_vain_in_a_row(dict(self._status), set(self.connected_blocks()))
+        in_vain = in_vain_in_a_row(states, set(self.connected_blocks()))
         left = pause(in_vain) - (time.monotonic() - self._asked_for_blocks)
         if left > 0 and in_vain > self._in_vain:
             words = f"{in_vain} blocks of {self.label} in a row were in vain; another is asked for in {left:.0f} s"

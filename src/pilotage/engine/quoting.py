@@ -6,26 +6,18 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pilotage import events, steps
-from pilotage.engine.answering import AnsweringExecutor
+from pilotage.engine.verifying import VerifyingExecutor
 from pilotage.errors import HostError
 
-if TYPE_CHECKING:
-    from pilotage.hosts.far import FarFolder
 
-
-class QuotingExecutor(AnsweringExecutor):
+class QuotingExecutor(VerifyingExecutor):
     """Parsl's executor, whose folders may be called anything; the arguments are Parsl's."""
 
     _composing = False
     _sent: Mapping[str, str] = {}
-
-    @property
-    def _far(self) -> FarFolder | None:
-        """The run's folder where the workers are, where that is not this machine's."""
-        return getattr(getattr(self, "route", None), "folder", None)
 
     def start(self) -> None:
         """Make the run's folder where the workers are, and start; see Parsl's. Raises HostError."""

@@ -15,6 +15,7 @@ from parsl.version import VERSION
 
 from pilotage import events
 from pilotage.engine.silence import Silence
+from pilotage.engine.verifying import Refusal, WorkersRefusedError, refusal
 from pilotage.schedulers.batch import BY_OTHERS, NOT_KNOWN
 
 SILENT = 60.0
@@ -62,6 +63,7 @@ class BlockWatch:
         self._running: dict[str, float] = {}
         self._seen: set[str] = set()
         self._told: set[tuple[str, str]] = set()
+        self._refusals: set[Refusal] = set()
         self._next = 0.0
         self._nodes = nodes
         self._hosts: dict[str, collections.Counter[str]] = {}
@@ -92,7 +94,7 @@ class BlockWatch:
             if message.startswith(BY_OTHERS):
                 self._tell_once(block, "block-cancelled", f"block {block} of {self._label} was {message}", "warning")
             elif status.state in BAD:
-                self._tell_once(block, "block-failed", self._failure(block, status), "error", **_files(status))
+                self._tell_failed(block, status)
             elif status.state is JobState.COMPLETED and waiting:
                 self._tell_ended(block, status, waiting, now)
             elif status.state is JobState.PENDING and message:
@@ -129,6 +131,8 @@ class BlockWatch:
 
     def failed(self, error: BaseException | None) -> None:
         """Tell that the executor can do no more, and why."""
+        if isinstance(error, WorkersRefusedError):  # its block was told of
+            return
         kind = type(error).__name__
         if kind == "VersionMismatch":
             words = f"{self._label} refuses its workers: {error}; the driver has Parsl {VERSION}"
@@ -175,6 +179,18 @@ class BlockWatch:
             what, level = ("is held", "warning") if held else ("waits", "info")
             text = f"block {block} of {self._label} {what}: {words}"
             events.tell("block-waits", text, level, executor=self._label, block=block)
+
+    def _tell_failed(self, block: str, status: JobStatus) -> None:
+        if self._told & {(block, "block-failed"), (block, "workers-refused")}:
+            return
+        if (said := refusal(status)) is not None:
+            self._told.add((block, "workers-refused"))
+            if said not in self._refusals:  # blocks that are started together say the same
+                self._refusals.add(said)
+                words = f"block {block} of {self._label} starts no workers: {said}"
+                events.tell("workers-refused", words, "error", executor=self._label, block=block, **_files(status))
+            return
+        self._tell_once(block, "block-failed", self._failure(block, status), "error", **_files(status))
 
     def _failure(self, block: str, status: JobStatus) -> str:
         code = f" (exit code {status.exit_code})" if status.exit_code else ""

@@ -52,6 +52,7 @@ class Member:
     away: float | None = None
     port: int = 0
     has_code: bool = False
+    refused: bool = False
     sent: set[str] = field(default_factory=set)
 
 
@@ -100,7 +101,11 @@ class Pool:
         now, problem = time.monotonic(), HostError("every host has its block already")
         for member in sorted(self.members, key=lambda one: one.away or 0.0):
             with self._lock:
-                if member.block is not None or (member.away is not None and now - member.away < AGAIN):
+                if (
+                    member.refused
+                    or member.block is not None
+                    or (member.away is not None and now - member.away < AGAIN)
+                ):
                     continue
                 member.block = ""
             try:
@@ -299,6 +304,11 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
         if ended:
             member.block = None
         return ended
+
+    def pass_over(self, handle: object) -> bool:
+        """Take no more the host of a block, on which no workers can start; return whether there are others."""
+        self._members[str(handle)].refused = True
+        return self.pool is not None and not all(member.refused for member in self.pool.members)
 
     @property
     def status_polling_interval(self) -> float:  # type: ignore[override]  # Parsl takes either

@@ -14,4 +14,4 @@
 export JOBNAME=@job_name@
 export PARSL_CORES=2
 
-/opt/python/bin/python3 -P -m pilotage.worker.pool --cwd @cwd@ --path @script_dir@ --driver @driver@ --mpi srun --mpi-options=--mpi=pmi2 --  --max_workers_per_node=2 -a 192.0.2.1 -p 0 -c 1e-09 -m None --poll 10 --port=@worker_port@ --cert_dir @run_dir@/certificates --logdir=@run_dir@/slurm-lab-mpi --logconf=@run_dir@/log_config/log_config.pkl --block_id=@block_id@ --hb_period=5  --hb_threshold=120 --drain_period=1620 --cpu-affinity none --enable_mpi_mode  --mpi-launcher=srun --available-accelerators
+/opt/python/bin/python3 @run_dir@/slurm-lab-mpi/expected.py python=3.11 parsl=2026.11.9 pilotage=0.1.0 -- -P -m pilotage.worker.pool --cwd @cwd@ --path @script_dir@ --driver @driver@ --mpi srun --mpi-options=--mpi=pmi2 --  --max_workers_per_node=2 -a 192.0.2.1 -p 0 -c 1e-09 -m None --poll 10 --port=@worker_port@ --cert_dir @run_dir@/certificates --logdir=@run_dir@/slurm-lab-mpi --logconf=@run_dir@/log_config/log_config.pkl --block_id=@block_id@ --hb_period=5  --hb_threshold=120 --drain_period=1620 --cpu-affinity none --enable_mpi_mode  --mpi-launcher=srun --available-accelerators
