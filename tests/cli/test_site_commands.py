@@ -191,7 +191,7 @@ class TestImport:
             assert pilotage.ask("site", "show", name).returncode == 0
             script = pilotage.ask("site", "show", name, "--script").stdout
             assert "conda activate" in script
-            assert ":@loopback_port@ python -P -m pilotage.worker.pool" in script
+            assert f":@loopback_port@ python @run_dir@/{name}/expected.py python=" in script
             assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
     def test_it_is_written_once(self, project, pilotage):
