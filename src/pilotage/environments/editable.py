@@ -6,7 +6,7 @@ finder of setuptools with a table of its packages.
 
 from __future__ import annotations
 
-import importlib
+import ast
 import importlib.metadata
 import json
 import re
@@ -25,7 +25,7 @@ def editable() -> Iterator[tuple[str, list[Path]]]:
     for found in importlib.metadata.distributions():
         name = found.metadata["Name"]
         if name and name.lower() not in OURS and _is_editable(found):
-            yield name, [path for link in _links(found) for path in _linked(link)]
+            yield name, list(linked_by(found))
 
 
 def files_of(paths: list[Path]) -> dict[str, Path]:
@@ -48,8 +48,11 @@ def _is_editable(found: importlib.metadata.Distribution) -> bool:
         return False
 
 
-def _links(found: importlib.metadata.Distribution) -> list[Path]:
-    return [Path(str(file.locate())) for file in found.files or () if file.suffix == ".pth"]
+def linked_by(found: importlib.metadata.Distribution) -> Iterator[Path]:
+    """Yield the folders and modules that an editable install is a link to."""
+    for file in found.files or ():
+        if file.suffix == ".pth":
+            yield from _linked(Path(str(file.locate())))
 
 
 def _linked(link: Path) -> Iterator[Path]:
@@ -60,20 +63,29 @@ def _linked(link: Path) -> Iterator[Path]:
         return
     for line in lines:
         if finder := FINDER.match(line):
-            yield from _of_finder(finder[1])
+            yield from _of_finder(link.with_name(f"{finder[1]}.py"))
         elif line.strip() and not line.startswith(("#", "import ", "import\t")):
             folder = link.parent / line.rstrip()
             if folder.is_dir():
                 yield folder
 
 
-def _of_finder(name: str) -> Iterator[Path]:
-    try:
-        table = importlib.import_module(name).MAPPING
-    except (ImportError, AttributeError):
-        return
-    for package, place in table.items():
+def _of_finder(finder: Path) -> Iterator[Path]:
+    """Yield what the table of a finder names; it is read, not run: it may be another Python's."""
+    for package, place in _mapping(finder).items():
         path = Path(place)
         if "." in package or path.with_suffix("").name != package:  # it is called otherwise, or within another
             continue
         yield path if path.is_dir() else path.with_suffix(".py")
+
+
+def _mapping(finder: Path) -> dict[str, str]:
+    try:
+        lines = ast.parse(finder.read_bytes()).body
+        for line in lines:
+            target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
+            if isinstance(target, ast.Name) and target.id == "MAPPING":
+                return dict(ast.literal_eval(line.value))  # type: ignore[attr-defined]
+    except (OSError, SyntaxError, TypeError, ValueError):
+        pass
+    return {}
