@@ -239,6 +239,46 @@ def test_a_server_there_is_reached_from_here(pilotage, away, project):
     assert not accepts(local)
 
 
+def test_a_forward_there_is_made_anew_with_its_connection(pilotage, away, project):
+    port, local = free_port(), free_port()
+    (project / "serves.py").write_text(SERVES.replace("PORT", str(port)))
+    assert pilotage("run", "--on", "far", "--site", "threads", "--name", "serves", "serves.py").returncode == 0
+    awaited(lambda: accepts(port), True)
+    argv = [PROGRAM, "forward", "serves", str(port), "--local", str(local)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, env=pilotage.env(), **pipes) as process:
+        assert process.stdout.readline() == f"http://127.0.0.1:{local}\n"
+        for _ in range(2):
+            os.kill(OpenSSHHost("far").master(), signal.SIGKILL)
+            assert process.stderr.readline() == "the connection to far is lost; it is made anew\n"
+            assert process.stderr.readline() == "the connection to far is back\n"
+            with urllib.request.urlopen(f"http://127.0.0.1:{local}", timeout=20) as answer:
+                assert answer.read() == b"from there"
+        assert pilotage("cancel", "--now", "serves").returncode == 0
+        assert process.wait(60) == 0, process.stderr.read()
+    assert not accepts(local)
+
+
+def test_a_forward_whose_run_ends_while_there_is_no_connection_ends_too(pilotage, away, project):
+    port, local = free_port(), free_port()
+    (project / "serves.py").write_text(SERVES.replace("PORT", str(port)))
+    assert pilotage("run", "--on", "far", "--site", "threads", "--name", "serves", "serves.py").returncode == 0
+    awaited(lambda: accepts(port), True)
+    argv = [PROGRAM, "forward", "serves", str(port), "--local", str(local)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(argv, env=pilotage.env(), **pipes) as process:
+        assert process.stdout.readline() == f"http://127.0.0.1:{local}\n"
+        away.stop()
+        os.kill(OpenSSHHost("far").master(), signal.SIGKILL)
+        assert process.stderr.readline() == "the connection to far is lost; it is made anew\n"
+        (run,) = (away.home / "state" / "runs").glob("2*")
+        os.kill(json.loads((run / "run.json").read_text())["owner"]["pid"], signal.SIGTERM)
+        awaited(lambda: accepts(port), False)
+        away.start()
+        assert process.wait(60) == 0, process.stderr.read()
+    assert not accepts(local)
+
+
 def accepts(port):
     with socket.socket() as tried:
         return tried.connect_ex(("127.0.0.1", port)) == 0

@@ -222,7 +222,14 @@ def resume_there(output: Output, run: str, *, ignore_changes: bool, name: str | 
     return True
 
 
-def forward_there(run: str, port: int, node: str | None, local: int | None, told: Callable[[Any], None]) -> bool:
+def forward_there(
+    run: str,
+    port: int,
+    node: str | None,
+    local: int | None,
+    told: Callable[[Any], None],
+    say: Callable[[str], None],
+) -> bool:
     """Reach a server of a run that is elsewhere, until a signal or its end; return False for a run of here."""
     from pilotage.runs.places.kept import elsewhere
 
@@ -235,7 +242,7 @@ def forward_there(run: str, port: int, node: str | None, local: int | None, told
     place = open_place(kept.host, kept.program)
     place.connect()
     try:
-        forward(place, there, port, ["--node", node] if node else [], local, told)
+        forward(place, there, port, ["--node", node] if node else [], local, told, say)
     finally:
         place.leave()
     return True

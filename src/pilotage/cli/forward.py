@@ -37,7 +37,7 @@ def forward(output: Output, run: str, port: int, node: str | None, local: int | 
     def told(found: Mapping[str, Any]) -> None:
         output.text(found["address"], found)
 
-    if forward_there(run, port, node, local, told):
+    if forward_there(run, port, node, local, told, output.say):
         return
     folder = find(run)
     to = server(folder, port, node)

@@ -1,4 +1,7 @@
-"""Reaches a server of a run whose driver is on a login host: a forward there, and one from here to it."""
+"""Reaches a server of a run whose driver is on a login host: a forward there, and one from here to it.
+
+The forward there ends with the connection. Both are made anew until the run is over, at the same port of this machine.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import json
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pilotage.errors import HostError, PilotageError
+from pilotage.errors import LoginError, PilotageError, UsageError
 from pilotage.hosts.base import Completed
 from pilotage.runs.forward import LOOK, local_port, stopped_by_signals
 from pilotage.runs.places.base import answer
@@ -17,6 +21,10 @@ from pilotage.runs.places.ssh import SSHPlace
 
 OVER = (0, 128 + signal.SIGKILL)
 """Exit codes of a forward that has seen the end of its run, and of one that this end has ended."""
+AGAIN = 2.0
+"""Seconds between two tries to make it anew."""
+PATIENCE = 30.0
+"""Seconds of tries after which it is told why they fail."""
 
 
 def forward(
@@ -26,6 +34,7 @@ def forward(
     options: Sequence[str],
     local: int | None,
     ready: Callable[[dict[str, Any]], None],
+    say: Callable[[str], None],
 ) -> None:
     """Bring a port of this machine's loopback to a server of a run there, until a signal or the end of the run.
 
@@ -37,23 +46,68 @@ def forward(
     options: of ``pilotage forward`` there.
     local: port of this machine; the server's number, or any that is free, when None.
     ready: told what ``forward --json`` tells, once the server is reached.
+    say: told that the connection is lost, and is back.
 
     Raises the error that the pilotage there has, UsageError where the port of this machine is taken.
     """
     here = local_port(local, port)
-    host = place.host
+    there = ["forward", "--json", *options, run, str(port)]
+
+    def again(_told: dict[str, Any]) -> None:
+        say(f"the connection to {place.name} is back")
+
     with stopped_by_signals() as stop:
-        process = place.session(["forward", "--json", *options, run, str(port)])
+        is_over = _once(place, there, here, ready, stop)
+        while not is_over:
+            say(f"the connection to {place.name} is lost; it is made anew")
+            is_over = _made_anew(place, there, here, again, stop, say)
+
+
+def _made_anew(
+    place: SSHPlace,
+    there: Sequence[str],
+    here: int,
+    again: Callable[[dict[str, Any]], None],
+    stop: threading.Event,
+    say: Callable[[str], None],
+) -> bool:
+    """Try until it has been there once more; return as `_once` does."""
+    begun, said = time.monotonic(), ""
+    while not stop.is_set():
         try:
-            told = _told(place.name, process)
-            host.bring(here, int(told["local"]))
-            try:
-                ready({**told, "local": here, "address": f"http://127.0.0.1:{here}"})
-                _wait(process, stop, place.name)
-            finally:
-                host.cancel_bringing(here, int(told["local"]))
+            place.host.connect()
+            return _once(place, there, here, again, stop)
+        except PilotageError as error:
+            if error.exit_code == UsageError.exit_code:  # the run is over
+                return True
+            words = f"{place.name} is not reached: {error.message}"
+            if isinstance(error, LoginError) or time.monotonic() - begun > PATIENCE:
+                if words != said:
+                    say(words + (f" (pilotage login {place.name})" if isinstance(error, LoginError) else ""))
+                said = words
+            stop.wait(AGAIN)
+    return True
+
+
+def _once(
+    place: SSHPlace,
+    there: Sequence[str],
+    here: int,
+    ready: Callable[[dict[str, Any]], None],
+    stop: threading.Event,
+) -> bool:
+    """Have it as long as the connection; return whether that is all: the run is over, or we are told to stop."""
+    process = place.session(there)
+    try:
+        told = _told(place.name, process)
+        place.host.bring(here, int(told["local"]))
+        try:
+            ready({**told, "local": here, "address": f"http://127.0.0.1:{here}"})
+            return _wait(process, stop)
         finally:
-            process.communicate()  # closes its input: by that it ends
+            place.host.cancel_bringing(here, int(told["local"]))
+    finally:
+        process.communicate()  # closes its input: by that it ends
 
 
 def _told(name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -73,12 +127,9 @@ def _told(name: str, process: subprocess.Popen[bytes]) -> dict[str, Any]:
     return answer(name, Completed((), 0, text.decode(), ""))
 
 
-def _wait(process: subprocess.Popen[bytes], stop: threading.Event, name: str) -> None:
+def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> bool:
+    """Wait until it ends or we are told to; return whether that is all, and not the end of the connection."""
     while not stop.wait(LOOK):
-        code = process.poll()
-        if code is None:
-            continue
-        if code not in OVER:
-            what = "the connection has ended" if code == 255 else f"the forward there has ended with exit code {code}"
-            raise HostError(f"{what}; the run goes on", where=name)
-        return  # the run is over
+        if process.poll() is not None:
+            return process.returncode in OVER
+    return True
