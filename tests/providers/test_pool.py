@@ -183,11 +183,15 @@ def test_a_host_that_does_not_come_back_is_given_up(pool, monkeypatch):
     block = pool.submit("sleep 60", 1, "block-0")
     (member,) = pool._members.values()
     monkeypatch.setattr(type(member.way), "is_up", property(lambda self: False))
+    monkeypatch.setattr(member.ledger, "look", None)  # who asks one that is away waits for it
     assert pool.status([block])[0].state is JobState.RUNNING
     monkeypatch.setattr(module, "DEAD", 0.0)
     status = pool.status([block])[0]
     assert status.state is JobState.FAILED
     assert "has not answered for" in status.message
+    monkeypatch.setattr(module, "AGAIN", 0.0)
+    with pytest.raises(SubmitException, match="the connection to far is lost"):
+        pool.submit("sleep 60", 1, "block-1")
 
 
 def test_a_host_is_free_again_whatever_its_preparation_has_raised(monkeypatch):

@@ -145,7 +145,8 @@ class FarFolder:
         there, self.there = self.there, ""
         if there:
             try:
-                remove(self.host, there, self.here)
+                with steps.doing(self.label, f"removing the run's folder on {self.host.destination}"):
+                    remove(self.host, there, self.here)
                 journal.ended(self._key, "removed")
             finally:
                 self.host.release()
@@ -153,6 +154,7 @@ class FarFolder:
 
 def remove(host: OpenSSHHost, path: str, into: Path) -> None:
     """Bring what was logged in a run's folder on a host here, and remove that folder; raises HostError."""
+    host.connect()  # where that fails, each further try would take as long
     with contextlib.suppress(HostError):
         unpack_over(host.read(["sh", "-c", LOGS, "sh", path], timeout=120), into)
     done = host.run(["sh", "-c", REMOVE, "sh", path], timeout=60)

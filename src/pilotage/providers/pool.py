@@ -107,6 +107,9 @@ class Pool:
                     or (member.away is not None and now - member.away < AGAIN)
                 ):
                     continue
+                if member.port and not member.way.is_up:
+                    problem = HostError(f"the connection to {member.name} is lost")
+                    continue
                 member.block = ""
             try:
                 self._prepare(member)
@@ -261,16 +264,20 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
         before: BlockStatus = resource["status"]
         if before.terminal:
             return before
-        (observed,) = member.ledger.look([handle.rpartition(" ")[2]])
-        state, words = STATES[observed.state], observed.words
-        if self._is_dead(member):
-            state, words = JobState.FAILED, f"{member.name} has not answered for {DEAD / 60:.0f} minutes"
         paths = {"stdout_path": before.stdout_path, "stderr_path": before.stderr_path}
-        status = BlockStatus(state, f"{member.name}: {words}", observed.exit_code, **paths)
+        if self._is_dead(member):
+            words = f"{member.name}: {member.name} has not answered for {DEAD / 60:.0f} minutes"
+            status = BlockStatus(JobState.FAILED, words, None, **paths)
+        elif not member.way.is_up:  # whoever asks would wait for it, and the blocks of other hosts with it
+            return before
+        else:
+            (observed,) = member.ledger.look([handle.rpartition(" ")[2]])
+            words = f"{member.name}: {observed.words}"
+            status = BlockStatus(STATES[observed.state], words, observed.exit_code, **paths)
         resource["status"] = status
         if status.terminal:
             member.block = None
-            for path in filter(None, paths.values()):
+            for path in filter(None, paths.values() if member.way.is_up else ()):
                 member.folder.fetch(path)
         return status
 
