@@ -49,12 +49,12 @@ class QuotingExecutor(VerifyingExecutor):
         plain: Any = self.cert_dir, self.logconf_path
         far = self._far
         if far is not None:
-            from pilotage.engine.certificates import send_client_keys
+            from pilotage.engine.sending import send
 
-            if self.cert_dir is not None:
-                send_client_keys(Path(self.cert_dir), far)
-            if self.logconf_path is not None:
-                far.send(self.logconf_path)
+            keys = None if self.cert_dir is None else Path(self.cert_dir)
+            files = [self.logconf_path] if self.logconf_path is not None else []
+            files += [self._script] if self.verify else []
+            send(Path(self.logdir), far, keys, [Path(file) for file in files])
         quoted: Any = [_for_shell(self._there(path)) for path in plain]
         self.cert_dir, self.logconf_path = quoted
         self._composing = True

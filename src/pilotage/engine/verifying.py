@@ -116,13 +116,11 @@ class VerifyingExecutor(AnsweringExecutor):
         return getattr(getattr(self, "route", None), "folder", None)
 
     def start(self) -> None:
-        """Bring what looks at a Python to where the workers are, and start; see Parsl's. Raises HostError."""
+        """Put what looks at a Python into the run's folder, and start; see Parsl's."""
         if self.verify:
             script = Path(self._script)
             script.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(expected.__file__, script)
-            if self._far is not None:
-                self._far.send(script)
         super().start()
 
     @property
