@@ -73,7 +73,7 @@ user_id = "1000"
 
 OF_THE_ENGINE = {
     *("self", "serializer", "script_path", "worker_cwd", "driver"),
-    *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place", "route"),
+    *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place", "route", "verify", "require"),
     *("mpi_program", "mpi_options"),
 }
 """Arguments that Parsl's executor does not have."""
