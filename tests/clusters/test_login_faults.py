@@ -1,6 +1,7 @@
 """What breaks between a laptop and the nodes: nothing is lost, nothing runs twice, it is told, and nothing is left."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -38,14 +39,11 @@ def lose_the_connection(run):
     os.kill(run.master(), signal.SIGKILL)
 
 
-def restart_sshd(run, port=22):
-    """End the sshd of a door with all its connections, and start it again two seconds later."""
-    head = run.laptop.lab.host("head")
-    listener = int(run.laptop.run("cat", f"/run/sshd/{port}.pid", host="head").stdout)
+def restart_sshd(run, meanwhile=lambda: time.sleep(2)):
+    """End the sshd of all doors with all their connections, and start them again after something else."""
     run.laptop.run("sh", "-c", "pkill -KILL -x sshd-session; pkill -KILL -x sshd", host="head")
-    assert listener
-    time.sleep(2)
-    begin(head, run.laptop.lab.folder, [22, 2222])
+    meanwhile()
+    begin(run.laptop.lab.host("head"), run.laptop.lab.folder, [22, 2222])
 
 
 def cut_the_cable(run, seconds):
@@ -60,6 +58,33 @@ def cut_the_cable(run, seconds):
 def kill_the_relay(run):
     (relay,) = [pid for pid, line in run.laptop.running().items() if "relay.py" in line and "python" in line.split()[0]]
     os.kill(relay, signal.SIGKILL)
+
+
+TAKE = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("listening", flush=True)
+sys.stdin.read()
+"""
+
+
+def take_the_port(run, seconds):
+    """Let somebody else listen, for a while, where workers expect us, just when the connection is lost."""
+    (way,) = [event["detail"] for event in run.events() if event["kind"] == "way"]
+    argv = run.laptop.argv("python3", "-c", TAKE, way["address"], way["port"], host="head")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    begun = []
+
+    def take():
+        begun.append(subprocess.Popen(argv, **pipes))
+        assert begun[0].stdout.readline() == "listening\n"
+
+    try:
+        restart_sshd(run, take)
+        time.sleep(seconds)
+    finally:
+        for process in begun:
+            process.communicate(timeout=10)
 
 
 def suspend_the_laptop(run, seconds):
@@ -137,6 +162,22 @@ def test_the_relay_is_killed(start):
     kill_the_relay(run)
     assert "the relay on head has ended" in run.told("connection-lost", 10)
     run.ends_right()
+
+
+def test_the_port_was_taken_meanwhile(start):
+    run = start("head-gateway")
+    take_the_port(run, 40)
+    assert re.search(r"port \d+ at 192.0.2.1 is refused", run.told("connection-away", 1))
+    run.told("connection-back", 20)
+    run.ends_right()
+
+
+def test_who_tries_once_does_not_get_a_port_that_is_free_later(start):
+    run = start("head-gateway", without="tries")
+    run.end = 45
+    take_the_port(run, 8)
+    with pytest.raises(AssertionError, match="no end"):
+        run.ends_right()
 
 
 @pytest.mark.timeout(400)

@@ -15,6 +15,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from clusters.cluster_run import WITHIN
 from pilotage.events import Events
 from pilotage.hosts.openssh import A_DAYS_WORK, OpenSSHHost
 from pilotage.runs import shapes
@@ -58,7 +59,8 @@ def site(server, user_file, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "ran").mkdir()
     yield ["--site", "pool", str(tmp_path / "script.py"), str(tmp_path / "ran")]
-    assert not list((tmp_path / "there").glob("*")), "a folder is left on the host"
+    left = [path.name for path in (tmp_path / "there").glob("*")]
+    assert left in ([], ["code"]), "a folder is left on the host, but for code, which runs share"
 
 
 def wait_for(condition, seconds=60):
@@ -205,6 +207,25 @@ def test_a_second_factor_that_is_wrong(server, site, pilotage):
     close(terminal)
     assert "Permission denied" in terminal.text()
     assert "first line" not in terminal.text()
+    assert (server.folder / "log").read_text().count("PAM: Authentication failure") == 3
+
+
+@has_pam
+@pytest.mark.parametrize("server", [{"code": "493817"}], indirect=True)
+def test_a_second_factor_that_is_right_at_last(server, site, pilotage, tmp_path):
+    """It is the code that the other was refused for. Without anybody to give one, ssh itself is refused, too."""
+    alone = subprocess.run(["ssh", "-o", "BatchMode=yes", "far", "true"], capture_output=True, text=True)
+    assert alone.returncode == 255
+    assert "Permission denied (keyboard-interactive)" in alone.stderr
+    (tmp_path / "ran" / "go").touch()
+    terminal = Terminal([PROGRAM, "run", *site], pilotage.env())
+    for code in ("000000", "000000", "493817"):
+        terminal.wait_for("assword:")
+        terminal.seen = b""
+        terminal.type(f"{code}\n")
+    terminal.wait_for("first line")
+    assert terminal.finish(90) == 0, terminal.text()
+    close(terminal)
 
 
 def test_a_question_that_nobody_answers_leaves_the_terminal_as_it_was(server, pilotage):
@@ -272,6 +293,29 @@ def test_a_run_that_wants_a_person_waits_and_a_login_revives_it(server, site, pi
     assert {path.name: path.read_text() for path in ran.iterdir() if path.name != "go"} == dict.fromkeys("01234", "x")
     assert OpenSSHHost("far").is_connected(), "it is the person's, and not the run's to end"
     assert pilotage.ask("login", "far", "--end").returncode == 0
+
+
+def test_without_waiting_for_the_person_an_account_would_be_locked(server, site, pilotage, tmp_path, private_home):
+    ran, keys = tmp_path / "ran", server.folder / "authorized_keys"
+    more = {"PYTHONPATH": str(WITHIN), "CLUSTERS_WITHOUT": "person"}
+    process = subprocess.Popen([PROGRAM, "run", *site], env=pilotage.env(**more), stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: list(ran.iterdir()))
+        keys.rename(server.folder / "elsewhere")
+        os.kill(OpenSSHHost("far").master(), signal.SIGKILL)
+        wait_for(lambda: refusals(server))
+        tried = refusals(server)
+        time.sleep(5)
+        assert refusals(server) > tried
+        (server.folder / "elsewhere").rename(keys)
+        (ran / "go").touch()
+        out, _ = process.communicate(timeout=90)
+    finally:
+        with contextlib.suppress(OSError):
+            process.kill()
+        process.stdout.close()
+        process.wait()
+    assert (process.returncode, out) == (0, "first line\n10\n")
 
 
 def refusals(server):

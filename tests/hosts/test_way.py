@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -152,7 +153,7 @@ def listens(place):
 def wait_for(condition, seconds=30):
     end = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < end
+        assert time.monotonic() < end, "not in time"
         time.sleep(0.05)
     return found
 
@@ -252,27 +253,69 @@ def test_an_sshd_that_has_not_noticed_the_end_gives_up_its_port(gateway, echo, r
         host.close()
 
 
-def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gateway, echo, run):
-    """Workers know the port: nothing else will do, so it is tried until it is free."""
-    _, place = begun_on_gateway(echo, "gateway")
-    with contextlib.ExitStack() as stack:
-        gateway.server.stop()
-        os.kill(gateway.master(), signal.SIGKILL)
-        taken = stack.enter_context(socket.socket())
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextlib.contextmanager
+def taken(gateway, place):
+    """Somebody else listens at ``place`` when the connection, which is lost, is made anew."""
+    gateway.server.stop()
+    os.kill(gateway.master(), signal.SIGKILL)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
         def take():
             with contextlib.suppress(OSError):
-                taken.bind(place)
-                taken.listen()
+                listener.bind(place)
+                listener.listen()
                 return True
             return False
 
         wait_for(take)
         gateway.server.start()
-        wait_for(lambda: gateway.is_connected())
-        time.sleep(1)
+        yield
+        assert not answers(place), "nobody but us answers"
+
+
+def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gateway, echo, run, monkeypatch):
+    """Workers know the port: nothing else will do, so it is tried until it is free."""
+    monkeypatch.setattr("pilotage.hosts.way.TOLD", 0.0)
+    _, place = begun_on_gateway(echo, "gateway")
+    with taken(gateway, place):
+        wait_for(lambda: said("connection-away"))
+        assert f"port {place[1]} at {place[0]} is refused" in said("connection-away")[0]
+        assert not said("connection-back")
     wait_for(lambda: answers(place), 60)
+    assert said("connection-back")
+
+
+def said(kind):
+    return [event["message"] for event in events.current.read()[0] if event["kind"] == kind]
+
+
+def test_ssh_itself_does_not_get_a_port_that_is_taken(begun_on_gateway, gateway, echo, run):
+    """And with another port, which it would get, workers would not find us."""
+    way, place = begun_on_gateway(echo, "gateway")
+    way._stop.set()
+    way._thread.join()
+    with taken(gateway, place):
+        ask = ["ssh", *gateway.options, "-N", "-o", "ExitOnForwardFailure=yes", "-R"]
+        done = subprocess.run([*ask, f"{place[0]}:{place[1]}:127.0.0.1:{echo}", "far"], capture_output=True, text=True)
+        assert done.returncode == 255
+        assert f"remote port forwarding failed for listen port {place[1]}" in done.stderr
+
+
+def test_who_tries_once_does_not_get_a_port_that_is_free_later(begun_on_gateway, gateway, echo, run, monkeypatch):
+    def once(self, words, again):
+        with contextlib.suppress(HostError):
+            again()
+        self._stop.wait()
+
+    monkeypatch.setattr("pilotage.hosts.way.STALE", 0.0)
+    monkeypatch.setattr(Way, "_heal", once)
+    _, place = begun_on_gateway(echo, "gateway")
+    with taken(gateway, place):
+        wait_for(gateway.is_connected)
+        time.sleep(1)
+    with pytest.raises(AssertionError, match="not in time"):
+        wait_for(lambda: answers(place), 6)
 
 
 def test_the_nodes_connection(begun, echo):

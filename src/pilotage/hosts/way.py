@@ -35,6 +35,8 @@ AGAIN = 2.0
 """Seconds between two tries to make it anew."""
 BEGIN = 20.0
 """Seconds that a relay has to listen."""
+TOLD = 30.0
+"""Seconds after which it is told why it cannot be made anew."""
 STALE = 10.0
 """Seconds that sshd may take to give up the port of a connection that is gone."""
 
@@ -278,7 +280,7 @@ class Way:
                     pass
                 self.wants_person = False
             except (HostError, OSError) as error:
-                if time.monotonic() - begun > 30:
+                if time.monotonic() - begun > TOLD:
                     told = self._tell_once(told, f"{name} cannot be reached: {error}")
                 self._stop.wait(AGAIN)
             else:
