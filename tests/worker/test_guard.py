@@ -29,7 +29,7 @@ def manager():
     print("ready", flush=True)
     {then}
 
-guard.guarded(manager, {driver}, {interchange})
+guard.guarded(manager, {driver}, {interchange}, holder={holder})
 """
 SOURCE = str(Path(__file__).parents[2] / "src")
 
@@ -37,8 +37,10 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 class Guarded:
     """A guard as a process, and everything that came from it."""
 
-    def __init__(self, then="time.sleep(300)", driver=None, interchange=(), before=""):
-        text = PROGRAM.format(source=SOURCE, then=then, driver=driver, interchange=interchange, before=before)
+    def __init__(self, then="time.sleep(300)", driver=None, interchange=(), before="", holder=None):
+        text = PROGRAM.format(
+            source=SOURCE, then=then, driver=driver, interchange=interchange, before=before, holder=holder
+        )
         self.process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert self.process.stdout.readline() == b"ready\n"
         self.tree = self.children()
@@ -124,10 +126,27 @@ def test_the_end_of_a_driver_before_the_guard_counts(guarded):
     with subprocess.Popen(["true"]) as driver:
         known = processes.identity(driver.pid)
     text = PROGRAM.format(
-        source=SOURCE, then="time.sleep(300)", driver={**known, "start": "1"}, interchange=(), before=""
+        source=SOURCE, then="time.sleep(300)", driver={**known, "start": "1"}, interchange=(), before="", holder=None
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, timeout=30)
     assert b"has ended: ending everything" in done.stderr
+
+
+def test_the_end_of_what_has_started_the_container_ends_everything(guarded):
+    with subprocess.Popen(["sleep", "300"]) as runtime:
+        one = guarded(driver=processes.identity(os.getpid()), holder=processes.identity(runtime.pid))
+        time.sleep(1.2)
+        assert one.process.poll() is None
+        runtime.kill()
+    one.process.wait(20)
+    assert one.left() == []
+    assert f"what has started the container (process {runtime.pid}) has ended".encode() in one.process.stderr.read()
+
+
+def test_a_container_with_process_numbers_of_its_own_says_nothing_of_its_holder(guarded):
+    one = guarded(holder={**processes.identity(os.getpid()), "start": "1", "boot": "another"})
+    time.sleep(1.2)
+    assert one.process.poll() is None
 
 
 def test_elsewhere_a_port_where_nobody_listens_any_more_is_the_end(guarded):

@@ -3,6 +3,8 @@
 When the manager ends, or is told to, or the run is lost, what its workers started goes too: children that called
 setsid, forked twice, erased their environment or ignore SIGTERM. The guard is their subreaper, so none can leave it.
 
+In a container it also watches what has started that, whose killing some runtimes leave without consequences.
+
 The run is lost when the driver has ended. On the driver's own host the guard watches that process; elsewhere it asks
 now and then whether anybody still listens on the interchange's port.
 """
@@ -38,6 +40,7 @@ def guarded(
     interchange: Sequence[tuple[str, int]] = (),
     after: Callable[[int], object] = lambda _code: None,
     farewell: Callable[[str, bool], object] = lambda _how, _told: None,
+    holder: Mapping[str, Any] | None = None,
 ) -> NoReturn:
     """Run ``manager`` in a child and exit with its code once nothing that came from it is left.
 
@@ -49,6 +52,7 @@ def guarded(
     after: called with the exit code when all is over, such as to collect logs.
     farewell: called with how the manager has ended, and whether the guard was told to end it, when nothing of it is
         left though the run goes on.
+    holder: identity of what has started the container that this is in.
     """
     processes.become_subreaper()
     told: list[int] = []
@@ -68,7 +72,7 @@ def guarded(
         _end_with(guard)
         manager()
         sys.exit(0)
-    watch = _Watch(driver, interchange)
+    watch = _Watch(driver, interchange, holder)
     codes: dict[int, int] = {}
     while child not in codes and not told:
         select.select([wake, *watch.descriptors], [], [], LOOK)
@@ -130,30 +134,40 @@ def _drain(descriptor: int) -> None:
 class _Watch:
     """Whether the run is still there."""
 
-    def __init__(self, driver: Mapping[str, Any] | None, interchange: Sequence[tuple[str, int]]) -> None:
+    def __init__(
+        self,
+        driver: Mapping[str, Any] | None,
+        interchange: Sequence[tuple[str, int]],
+        holder: Mapping[str, Any] | None,
+    ) -> None:
         self.reason = ""
         self.descriptors: list[int] = []
-        self._driver = driver
-        self._here = driver is not None and processes.is_here(driver)
+        here = driver is not None and processes.is_here(driver)
         self._heard: dict[tuple[str, int], int] = {}  # refusals in a row, of those that have ever answered
-        self._interchange = () if self._here else tuple(interchange)
+        self._interchange = () if here else tuple(interchange)
         self._next = time.monotonic() + _spread()
-        if driver is not None and self._here and processes.is_alive(driver):
-            try:
-                descriptor = processes.open_watch(int(driver["pid"]))
-            except ProcessLookupError:
-                descriptor = None
-            if descriptor is not None:
-                self.descriptors.append(descriptor)
+        self._watched: list[tuple[Mapping[str, Any], str, int | None]] = []
+        for one, name in ((driver, "the driver"), (holder, "what has started the container")):
+            # A runtime that has become what it starts is this process.
+            if one is not None and processes.is_here(one) and int(one["pid"]) != os.getpid():
+                self._watched.append((one, name, self._open(one)))
+
+    def _open(self, known: Mapping[str, Any]) -> int | None:
+        if not processes.is_alive(known):
+            return None
+        try:
+            descriptor = processes.open_watch(int(known["pid"]))
+        except ProcessLookupError:
+            return None
+        if descriptor is not None:
+            self.descriptors.append(descriptor)
+        return descriptor
 
     def is_lost(self) -> bool:
-        if self._driver is not None and self._here:
-            gone = (
-                processes.has_ended(self.descriptors[0]) if self.descriptors else not processes.is_alive(self._driver)
-            )
-            if gone:
-                self.reason = f"the driver (process {self._driver['pid']}) has ended"
-            return gone
+        for known, name, descriptor in self._watched:
+            if processes.has_ended(descriptor) if descriptor is not None else not processes.is_alive(known):
+                self.reason = f"{name} (process {known['pid']}) has ended"
+                return True
         if self._interchange and time.monotonic() >= self._next:
             self._next = time.monotonic() + _spread()
             for place in self._interchange:

@@ -111,7 +111,9 @@ def main(argv: Sequence[str]) -> None:
             remove()
         collect(code)
 
-    guarded(manage, arguments.driver, asked, after, farewell)
+    container = os.environ.pop("PILOTAGE_HOLDER", "")
+    holder = processes.from_text(container) if container else None
+    guarded(manage, arguments.driver, asked, after, farewell, holder)
 
 
 def _files_of_calls() -> Callable[[], None]:
