@@ -583,6 +583,23 @@ def test_a_node_is_rid_of_what_a_killed_guard_has_left(base, tmp_path):
     assert not Path(old).exists()
 
 
+def test_of_what_is_not_long_dead_a_node_is_rid_of_managers_and_workers_alone(base, tmp_path):
+    now, left = time.time(), {}
+    for name, age in (("manager", 60), ("worker_3", 60), ("parsl", 60), ("interchange", 60), ("manager", 5)):
+        logs = tmp_path / f"{name}{age}" / "000"
+        logs.mkdir(parents=True)
+        path = dead_ring(logs, name, b"words\n")
+        os.utime(path, (now - age, now - age))
+        left[name, age] = Path(path)
+    alive = tails.make(str(tmp_path / "alive" / "000"), "manager", 4096)
+    os.utime(alive.path, (1, 1))
+    tails.node(["--logdir", str(tmp_path / "new"), "--block_id", "0"])
+    there = {key for key, path in left.items() if path.exists()}
+    assert there == {("parsl", 60), ("interchange", 60), ("manager", 5)}
+    assert Path(alive.path).exists()
+    alive.close()
+
+
 def test_what_is_long_dead_is_removed_and_nothing_else(base, tmp_path):
     for name in ("old", "new", "alive"):
         (tmp_path / name / "000").mkdir(parents=True)

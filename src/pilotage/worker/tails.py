@@ -30,6 +30,8 @@ NODE_MOST = 256 << 10
 """Bytes that all tails of one node together bring to the shared file system: there may be a thousand nodes."""
 STALE = 3600.0
 """Seconds after which rings of dead processes are removed that nobody has asked for."""
+STALE_ON_NODE = 30.0
+"""The same for managers and workers, before another manager begins: a guard that is there removes them at once."""
 
 
 def bases() -> list[str]:
@@ -225,8 +227,11 @@ def remove_empty(folder: str) -> None:
             return
 
 
-def remove_stale(now: float | None = None) -> None:
-    """Remove what processes of this machine left that are long dead, whose guard was killed too; collected first."""
+def remove_stale(now: float | None = None, *, on_node: bool = False) -> None:
+    """Remove what processes of this machine left that are long dead, whose guard was killed too; collected first.
+
+    ``on_node``: what managers and workers left need not be old (`STALE_ON_NODE`).
+    """
     now = time.time() if now is None else now
     for base in bases():
         if not is_ours(home(base)):
@@ -234,19 +239,24 @@ def remove_stale(now: float | None = None) -> None:
         for name in os.listdir(home(base)):
             folder = f"{home(base)}/{name}"
             for path in rings(folder):
-                if _is_stale(path, now):
+                if _is_stale(path, now, on_node=on_node):
                     take(path, keep=True)
             remove_empty(folder)
 
 
-def _is_stale(path: str, now: float) -> bool:
+def _is_stale(path: str, now: float, *, on_node: bool) -> bool:
     try:
-        if now - os.stat(path, follow_symlinks=False).st_mtime < STALE:
-            return False
+        age = now - os.stat(path, follow_symlinks=False).st_mtime
     except OSError:
         return False
+    if age < (STALE_ON_NODE if on_node else STALE):
+        return False
     found = ring.read(path)
-    return found is None or (processes.is_here(found.about) and not processes.is_alive(found.about))
+    if found is None:
+        return age >= STALE
+    if age < STALE and not str(found.about.get("name")).startswith(("manager", "worker_")):
+        return False
+    return processes.is_here(found.about) and not processes.is_alive(found.about)
 
 
 # Nodes
@@ -272,7 +282,7 @@ def node(pool: list[str]) -> Callable[[int], None]:
     parser.add_argument("-u", "--uid")
     known = parser.parse_known_args(pool)[0]
     with contextlib.suppress(OSError):
-        remove_stale()
+        remove_stale(on_node=True)
     if known.logdir is None or known.block_id is None:
         return lambda _code: None
     if known.uid is None:
