@@ -33,7 +33,7 @@ from pilotage.engine.commands import POOL, with_our_pool
 from pilotage.engine.current import current
 from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE, Incoming
 from pilotage.engine.outbox import Keeper, Outbox, unsendable
-from pilotage.engine.replacing import LOSSES, failed_in_a_row, has_failed, in_vain_in_a_row, pause, was_killed
+from pilotage.engine.replacing import GOING, LOSSES, failed_in_a_row, has_failed, in_vain_in_a_row, pause, was_killed
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.verifying import WorkersRefusedError, together
 from pilotage.engine.watching import BlockWatch
@@ -117,6 +117,7 @@ class HighThroughputExecutor(EarlyExecutor):
         self._told_ended: set[str] = set()
         self._asked_for_blocks = 0.0
         self._in_vain = 0
+        self._passed_over: dict[str, bool] = {}
 
     def start(self) -> None:
         """Start the interchange and the first blocks; where that fails half-way, what was started is ended."""
@@ -362,8 +363,9 @@ class HighThroughputExecutor(EarlyExecutor):
         over = {block: one for block, one in status.items() if has_failed(one) and block not in worked}
         refused = self._look_for_refusals(over)
         hopeless = not worked or len(refused) >= LOSSES <= failed_in_a_row(status)
-        if refused and not self._others_may_do(refused) and hopeless:
-            self.set_bad_state_and_fail_all(WorkersRefusedError(together(refused.values())))
+        if refused and not self._others_may_do(refused, status) and hopeless:
+            if not self.bad_state_is_set:
+                self.set_bad_state_and_fail_all(WorkersRefusedError(together(refused.values())))
             return
         status = {block: one for block, one in status.items() if block not in refused}
         if failed_in_a_row(status) < LOSSES:
@@ -371,12 +373,15 @@ class HighThroughputExecutor(EarlyExecutor):
             status = {block: one for block, one in status.items() if block not in lost}
         super().handle_errors(status)
 
-    def _others_may_do(self, refused: Collection[str]) -> bool:
-        """Return whether there are hosts with a Python of their own that have not refused, and pass over those."""
+    def _others_may_do(self, refused: Collection[str], states: Mapping[str, JobStatus]) -> bool:
+        """Return whether hosts with a Python of their own are left; those that have refused are passed over."""
         pass_over: Callable[[object], bool] = getattr(self.provider, "pass_over", lambda _: False)
-        left = True
-        for block in refused:
-            left = pass_over(self.blocks_to_job_id[block])
+        new = [block for block in refused if block not in self._passed_over]
+        for block in new:
+            self._passed_over[block] = pass_over(self.blocks_to_job_id[block])
+        left = all(self._passed_over[block] for block in refused)
+        if new and left and not any(one.state in GOING for one in states.values()):
+            self.scale_out_facade(1)  # whatever the strategy is: it was to be there
         return left
 
     def scale_out_facade(self, n: int) -> list[str]:

@@ -98,7 +98,7 @@ class Pool:
 
     def take(self) -> Member:
         """Return a host that is free and answers, made ready; raises HostError where there is none."""
-        now, problem = time.monotonic(), HostError("every host has its block already")
+        now, problem = time.monotonic(), HostError("every host has its block already, or a Python that does not fit")
         for member in sorted(self.members, key=lambda one: one.away or 0.0):
             with self._lock:
                 if (
