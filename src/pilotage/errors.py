@@ -18,6 +18,7 @@
     ├── StorageError                 2  a file or folder of ours cannot be written or read
     ├── HostError                    1  a host cannot be reached, or refuses
     │   └── LoginError               1  a host wants something that only a person can give
+    ├── BuildError                   1  the workers' environment cannot be made
     └── ClusterError                 1  a cluster on this machine cannot be started, reached or ended
 
 A message says what happened; ``where`` says in which file, line and key; ``hint`` says what to do next.
@@ -145,6 +146,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else None
+
+
+class BuildError(PilotageError):
+    """The workers' environment cannot be made."""
 
 
 class ClusterError(PilotageError):

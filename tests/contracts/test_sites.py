@@ -73,8 +73,8 @@ user_id = "1000"
 
 OF_THE_ENGINE = {
     *("self", "serializer", "script_path", "worker_cwd", "driver"),
-    *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place", "route", "verify", "require"),
-    *("mpi_program", "mpi_options"),
+    *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place", "route", "verify"),
+    *("require", "environment", "mpi_program", "mpi_options"),
 }
 """Arguments that Parsl's executor does not have."""
 
@@ -235,6 +235,17 @@ def value_for(field, schema, definitions):
     return WORDS
 
 
+ENVIRONMENTS = [
+    None,
+    {"kind": "same", "require": ["numpy>=2"]},
+    {"kind": "venv"},
+    {"kind": "venv", "source": "index", "folder": "~/here", "python": "/opt/python"},
+    {"kind": "container", "runtime": "apptainer", "image": "it.sif", "gpus": True, "binds": ["/data"]},
+    {"kind": "modules", "load": ["cray-python/3.11", "cuda"], "purge": True},
+    {"kind": "command", "activate": "if true; then\n  . /opt/env/bin/activate\nfi"},
+]
+
+
 @st.composite
 def any_site(draw):
     scheduler = draw(st.sampled_from(sorted(MODELS)))
@@ -244,11 +255,20 @@ def any_site(draw):
     for field, part in schema["properties"].items():
         if field in ("scheduler", "launcher", "interface", "kind", "max_threads", "provider", "scheduler_options"):
             continue
+        if field == "environment":
+            data[field] = draw(st.sampled_from(ENVIRONMENTS))
+            continue
         if field in schema.get("required", []) or draw(st.booleans()):
             data[field] = draw(value_for(field, part, definitions))
     if "login" not in data:
         for field in ("run_folder", "reach", "inside_address", "sync"):
             data.pop(field, None)
+    if data.get("environment") is None:
+        data.pop("environment", None)
+    else:
+        data.pop("python", None)
+    if scheduler == "kubernetes" and data.get("environment", {}).get("kind") in ("venv", "container"):
+        del data["environment"]
     if scheduler == "ssh":
         data["hosts"] = [f"host{number}" for number in range(len(data["hosts"]))]
         for field in ("nodes_per_block", "max_blocks", "mpi"):

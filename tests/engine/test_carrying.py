@@ -195,7 +195,7 @@ def test_other_calls_go_on(run, more):
     out = run(f"""
 class Nowhere:
     code = None
-    def bring_code(self): pass
+    def bring(self): pass
     def open(self, port): return "127.0.0.1", port
     def close(self): pass
     @property

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage import paths, system
 from pilotage.assembly.calls import find, make
+from pilotage.assembly.equipping import equipment, python_of
 from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, UnsupportedError, UsageError
 from pilotage.sites import overrides as site_overrides
 from pilotage.sites.catalogue import Catalogue, Resolved
+from pilotage.sites.environments import BUILT, Venv
 from pilotage.sites.merge import Table
 from pilotage.sites.models import BatchSite, BlockSite, KubernetesSite, LocalSite, Site, SSHSite
 from pilotage.sites.plan import HTEX, MPI, Call, Machine, Plan, plan, provider_settings
@@ -233,7 +235,7 @@ def end_started(made: Config) -> None:
 def machine(resolved: Resolved, python: str | None = None) -> Machine:
     """Return what the plan of ``resolved`` takes from this machine."""
     site = resolved.site
-    own = site.python if isinstance(site, BlockSite) else None
+    own = python_of(site)
     visible = [len(ids) for ids in accelerators.given(os.environ).values()]
     return Machine(
         python=own or python or ("python3" if is_elsewhere(site) else sys.executable),
@@ -241,6 +243,14 @@ def machine(resolved: Resolved, python: str | None = None) -> Machine:
         address=_address(resolved),
         gpus=min(visible, default=system.accelerators()),
     )
+
+
+def python_outside(resolved: Resolved) -> str:
+    """Return a Python on the hosts that a site is reached by, for what is run outside of the workers' environment."""
+    site = resolved.site
+    if isinstance(site, BlockSite) and isinstance(site.environment, BUILT):
+        return (site.environment.python if isinstance(site.environment, Venv) else None) or "python3"
+    return machine(resolved).python
 
 
 def is_elsewhere(site: Site) -> bool:
@@ -300,6 +310,7 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     journaled(provider)
     make(call, resolved, check_only=True)  # an argument that only our subclass knows is none of the site's
     engine = site.engine
+    outside = replace(machine(resolved), python=python_outside(resolved))
     own = {
         "serializer": engine.serializer,
         "coalesce": engine.coalesce,
@@ -308,7 +319,8 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "apps": {name: app.model_dump(exclude_none=True) for name, app in engine.apps.items()},
         "script_path": tuple(script_path),
         "provider": provider,
-        **_afar(site, str(call.arguments["label"]), machine(resolved), provider),
+        "environment": equipment(resolved, site),
+        **_afar(site, str(call.arguments["label"]), outside, provider),
         **on_nodes(resolved, site),
     }
     made: ParslExecutor = make(replace(call, target=OURS[call.target], arguments={**call.arguments, **own}), resolved)
@@ -355,7 +367,7 @@ def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
     """Return the arguments that our executors have beyond Parsl's and that reach the nodes."""
-    verified = {"verify": is_verified(site)}
+    verified = {"verify": is_verified(site), "require": tuple(site.environment.require) if site.environment else ()}
     if site.mpi is None:
         return {**verified, "workers_per_place": pool(resolved, site, machine(resolved).gpus).workers_per_place}
     from pilotage.engine.commands import interchange_command
@@ -371,7 +383,8 @@ def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
 def is_verified(site: BlockSite) -> bool:
     """Return whether nodes are to look at their Python: where it may be another than the driver's, and sees the run."""
     if isinstance(site, LocalSite):
-        return site.python not in (None, sys.executable)
+        wanted = site.environment is not None and (site.environment.require or site.environment.kind != "same")
+        return bool(wanted) or python_of(site) not in (None, sys.executable)
     return isinstance(site, BatchSite | SSHSite)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from pilotage.assembly.configs import machine
+from pilotage.assembly.configs import python_outside
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BatchSite, SSHSite
 
@@ -44,7 +44,7 @@ def reaches(resolved: Resolved) -> list[Reach]:
         return []
     if site.reach == "direct":
         return [Reach("direct", WORDS["direct"], (_connect(site.login),))]
-    python = machine(resolved).python
+    python = python_outside(resolved)
     return [Reach(name, WORDS[name], _commands(name, site, site.login, python)) for name in ORDER[site.reach]]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pilotage.assembly.calls import make
 from pilotage.assembly.configs import OURS, Target, executor_call, is_elsewhere, keeps_tails, machine, on_nodes
+from pilotage.assembly.equipping import equipment
 from pilotage.errors import SiteValueError
 from pilotage.schedulers import scheduler
 from pilotage.schedulers.base import Block
@@ -77,7 +78,7 @@ def render(
         stderr=f"{run_dir}/{job_name}.stderr",
         nodes=site.nodes_per_block,
         walltime=getattr(site, "walltime", None),
-        worker_init=site.worker_init,
+        worker_init=site.initialization,
         settings=settings,
     )
     try:
@@ -109,6 +110,7 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
                 "script_path": ("@script_dir@",),
                 "worker_cwd": "@cwd@",
                 "driver": "@driver@",
+                "environment": equipment(resolved, site),
                 **on_nodes(replace(resolved, site=_with_literal_address(site)), site),
             },
             call.keys,
@@ -119,7 +121,7 @@ def worker_command(resolved: Resolved, site: BlockSite, python: str | None = Non
     executor.worker_port = executor.worker_port or "@worker_port@"
     if is_elsewhere(site):
         executor.route, executor.worker_port = _Shown(site, address), None
-    executor.run_dir = "@run_dir@"
+    executor.run_dir, executor.prefix = "@run_dir@", "@environment@"
     executor.cert_dir = "@run_dir@/certificates" if executor.encrypted else None
     in_rings = "initialize_logging" not in site.config and keeps_tails([Target(resolved.name, resolved=resolved)])
     executor.logconf_path = "@run_dir@/log_config/log_config.pkl" if in_rings else None

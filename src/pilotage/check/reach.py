@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from pilotage.assembly.configs import machine
+from pilotage.assembly.configs import python_outside
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, failed, listed, ok, skipped
 from pilotage.check.login import REMOVE, Folder, OnHosts, folder_on
@@ -68,7 +68,7 @@ def _no_way(context: Context, name: str, error: HostError) -> Finding:
 
 def _tried(context: Context, name: str, host: OpenSSHHost, port: int) -> str:
     """Return how workers of a host come here; raises HostError where they do not."""
-    site, python = context.site, machine(context.resolved).python
+    site, python = context.site, python_outside(context.resolved)
     found = folder_on(context, name)
     folder = FarFolder(host, found.path if isinstance(found, Folder) else "~", "check")
     if isinstance(site, BatchSite):

@@ -37,6 +37,7 @@ from pilotage.engine.replacing import GOING, LOSSES, failed_in_a_row, has_failed
 from pilotage.engine.script_path import driver_script_path as driver_script_path
 from pilotage.engine.verifying import WorkersRefusedError, together
 from pilotage.engine.watching import BlockWatch
+from pilotage.hosts.far import Equipment
 from pilotage.hosts.route import Route
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
@@ -71,6 +72,7 @@ class HighThroughputExecutor(EarlyExecutor):
         break and be made anew without loss. None where they reach it by themselves.
     verify: whether each node compares its Python with this one before it starts a manager.
     require: packages that it must have beside, such as ``numpy>=2``; ValueError where one is none.
+    environment: the workers' Python, where it is made for them; ``launch_cmd`` then has `sites.environments.PYTHON`.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class HighThroughputExecutor(EarlyExecutor):
         route: Route | None = None,
         verify: bool = False,
         require: Sequence[str] = (),
+        environment: Equipment | None = None,
         **named: Any,
     ) -> None:
         _check_types(locals())
@@ -106,6 +109,7 @@ class HighThroughputExecutor(EarlyExecutor):
         self.require = tuple(require)
         for text in self.require:
             requirement(text)
+        self.environment = environment
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
@@ -280,7 +284,8 @@ class HighThroughputExecutor(EarlyExecutor):
         command: str = super()._get_launch_command(block_id)
         options = [*self._pool_options(), *self._route_options()]
         path = self._path_there(self.script_path)
-        return self._verified(with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options))
+        ours = with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options)
+        return self._with_python(self._verified(ours))
 
     def _pool_options(self) -> list[str]:
         """Return what our start of the pool is told beside where it works."""

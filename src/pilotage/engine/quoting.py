@@ -11,23 +11,35 @@ from typing import Any
 from pilotage import events, steps
 from pilotage.engine.verifying import VerifyingExecutor
 from pilotage.errors import HostError
+from pilotage.hosts.far import ENVIRONMENT, Equipment
+from pilotage.hosts.local import LocalHost
+from pilotage.sites.environments import PYTHON
 
 
 class QuotingExecutor(VerifyingExecutor):
     """Parsl's executor, whose folders may be called anything; the arguments are Parsl's."""
 
+    environment: Equipment | None = None
+    prefix = ""
     _composing = False
     _sent: Mapping[str, str] = {}
 
     def start(self) -> None:
-        """Make the run's folder where the workers are, and start; see Parsl's. Raises HostError."""
+        """Make the run's folder and the workers' Python where they are, and start; see Parsl's.
+
+        Raises HostError, BuildError.
+        """
         far = self._far
         if far is not None:
             if far.code is not None:
                 with steps.doing(self.label, "reading the script's modules"):
                     self._sent = far.code.take(getattr(self, "script_path", ()))
+            far.environment = self.environment
             far.begin(Path(self.run_dir))
-            far.bring_code()
+            far.bring()
+            self.prefix = far.path(Path(self.run_dir) / ENVIRONMENT)
+        elif self.environment is not None:
+            self.prefix = self.environment.bring(LocalHost(), self.label)
         super().start()
 
     def _path_there(self, folders: Sequence[str]) -> list[str]:
@@ -36,8 +48,17 @@ class QuotingExecutor(VerifyingExecutor):
         more = [there for folder, there in sent.items() if there and folder not in folders]
         return [*(sent.get(folder) or folder for folder in folders), *more]
 
+    def _with_python(self, command: str) -> str:
+        """Return a launch command with the workers' Python in the place of the word that stands for it."""
+        if self.environment is None:
+            return command
+        folders = [self._there(self.run_dir) or "", *self._path_there(getattr(self, "script_path", ()))]
+        return command.replace(PYTHON, shlex.join(self.environment.words(self.prefix, folders)), 1)
+
     def _end_far(self) -> None:
         """Bring here what workers have logged elsewhere, and remove the run's folder there."""
+        if self.environment is not None:
+            self.environment.release()
         if self._far is not None:
             try:
                 self._far.end()

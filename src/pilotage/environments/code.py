@@ -8,23 +8,19 @@ it is whole.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import os
 import secrets
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from pilotage import events, steps
+from pilotage.environments.alone import alone
 from pilotage.environments.editable import editable, files_of
 from pilotage.environments.snapshot import Snapshot
 from pilotage.environments.sources import sources
 from pilotage.errors import HostError, UsageError
 from pilotage.hosts.base import Completed
 from pilotage.hosts.far import FarFolder
-from pilotage.paths import private_folder, state_folder, storage
 
 UNUSED = 14
 """Days after which what no run has asked for is removed."""
@@ -78,7 +74,7 @@ class Code:
         if self._snapshot is not None:
             place = f"{folder.host.destination}\0{PurePosixPath(folder.there).parent}"
             # Another run may be sending there, which is waited for.
-            with steps.doing(folder.label, f"bringing the script's files to {folder.host.destination}"), _alone(place):
+            with steps.doing(folder.label, f"bringing the script's files to {folder.host.destination}"), alone(place):
                 _send(self._snapshot, folder)
 
 
@@ -152,17 +148,3 @@ def _check(done: Completed, folder: FarFolder, base: str) -> None:
 def _has_us(folder: Path) -> bool:
     """Return whether a folder is where this Python has us from: the workers' Python has its own."""
     return Path(__file__).is_relative_to(folder.absolute() / "pilotage")
-
-
-@contextlib.contextmanager
-def _alone(place: str) -> Iterator[None]:
-    """Let one run of this machine at a time send to a place: the next finds there what it would have sent."""
-    name = hashlib.sha256(place.encode()).hexdigest()[:16]
-    path = private_folder(state_folder() / "locks") / name
-    with storage(path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

@@ -14,7 +14,7 @@ import tarfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pilotage import journal, steps
 from pilotage.errors import HostError
@@ -49,6 +49,40 @@ class Carried(Protocol):
         """Have it in a run's folder there. Raises HostError."""
 
 
+ENVIRONMENT = "environment"
+"""The link in a run's folder to the environment that its workers there have."""
+
+
+@runtime_checkable
+class Equipment(Protocol):
+    """The Python of workers, where it is made for them."""
+
+    def bring(self, host: Host, label: str, runs: str = "", link: str = "") -> str:
+        """Have it on a host; return its folder there.
+
+        Parameters
+        ----------
+        host: the host.
+        label: the executor's, for which it is.
+        runs: the folder there in which runs have theirs.
+        link: path of a link to it that is made, so that it stays while the link does.
+
+        Raises HostError, and BuildError where it cannot be made.
+        """
+
+    def words(self, prefix: str, folders: Sequence[str]) -> Sequence[str]:
+        """Return the words that start Python of it; arguments of Python's follow.
+
+        Parameters
+        ----------
+        prefix: its folder.
+        folders: what workers need to see.
+        """
+
+    def release(self) -> None:
+        """Let others remove it."""
+
+
 class FarFolder:
     """A folder of this run on a host.
 
@@ -71,6 +105,7 @@ class FarFolder:
         self.here = Path()
         self.there = ""
         self.code: Carried | None = None
+        self.environment: Equipment | None = None
 
     def begin(self, here: Path) -> str:
         """Make it, for the folder ``here`` of this machine; return its path there. Raises HostError."""
@@ -108,10 +143,13 @@ class FarFolder:
         journal.identify(self._key, real=self.there)
         return self.there
 
-    def bring_code(self) -> None:
-        """Have there what `code` has taken. Raises HostError."""
+    def bring(self) -> None:
+        """Have there what `code` has taken, and the workers' Python. Raises HostError, BuildError."""
         if self.code is not None:
             self.code.send(self)
+        if self.environment is not None:
+            runs = str(PurePosixPath(self.there).parent)
+            self.environment.bring(self.host, self.label, runs, f"{self.there}/{ENVIRONMENT}")
 
     def path(self, here: str | os.PathLike[str]) -> str:
         """Return where a path below this machine's folder is there; any other path is one of there already."""

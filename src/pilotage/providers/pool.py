@@ -20,9 +20,9 @@ from parsl.providers.errors import SubmitException
 from parsl.utils import RepresentationMixin
 
 from pilotage import events, journal
-from pilotage.errors import HostError
+from pilotage.errors import BuildError, HostError
 from pilotage.hosts import openssh
-from pilotage.hosts.far import Carried, FarFolder
+from pilotage.hosts.far import Carried, Equipment, FarFolder
 from pilotage.hosts.openssh import LOOPBACK
 from pilotage.hosts.transfer import packed
 from pilotage.hosts.way import Way
@@ -51,8 +51,8 @@ class Member:
     block: str | None = None
     away: float | None = None
     port: int = 0
-    has_code: bool = False
     refused: bool = False
+    is_equipped: bool = False
     sent: set[str] = field(default_factory=set)
 
 
@@ -98,7 +98,8 @@ class Pool:
 
     def take(self) -> Member:
         """Return a host that is free and answers, made ready; raises HostError where there is none."""
-        now, problem = time.monotonic(), HostError("every host has its block already, or a Python that does not fit")
+        now = time.monotonic()
+        problem: HostError | BuildError = HostError("every host has its block already, or a Python that does not fit")
         for member in sorted(self.members, key=lambda one: one.away or 0.0):
             with self._lock:
                 if (
@@ -113,7 +114,7 @@ class Pool:
                 member.block = ""
             try:
                 self._prepare(member)
-            except HostError as error:
+            except (HostError, BuildError) as error:
                 member.block, member.away, problem = None, time.monotonic(), error
                 events.tell("host-away", f"{member.name} is passed over: {error.message}", "warning", host=member.name)
                 continue
@@ -131,9 +132,10 @@ class Pool:
             if here not in member.sent:
                 member.folder.deliver(archive, here)
                 member.sent.add(here)
-        if self.folder.code is not None and not member.has_code:
-            self.folder.code.send(member.folder)
-            member.has_code = True
+        if not member.is_equipped:
+            member.folder.code, member.folder.environment = self.folder.code, self.folder.environment
+            member.folder.bring()
+            member.is_equipped = True
         if not member.port:
             _, member.port = member.way.open(self._port)
 
@@ -145,13 +147,14 @@ class Everywhere:
         self.here = Path()
         self.sent: dict[str, bytes] = {}
         self.code: Carried | None = None
+        self.environment: Equipment | None = None
 
     def begin(self, here: Path) -> str:
         """Note the folder here that it mirrors."""
         self.here = here
         return ANYWHERE
 
-    def bring_code(self) -> None:
+    def bring(self) -> None:
         """Do nothing: a host gets it with its block."""
 
     def path(self, here: str | Path) -> str:
@@ -231,7 +234,7 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
             script.write_text(self._script(command, member, name, there), encoding="utf-8")
             member.folder.send(script)
             handle = member.ledger.submit(there, name)
-        except (HostError, RefusedError) as error:
+        except (HostError, BuildError, RefusedError) as error:
             if member is not None:
                 member.block = None
             raise SubmitException(name, f"no host takes it: {error}") from error

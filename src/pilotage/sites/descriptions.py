@@ -13,14 +13,16 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pilotage.sites import models
+from pilotage.sites import environments, models
+from pilotage.sites.base import Model
 
 
 @functools.cache
 def describe() -> None:
     """Give the fields of all models their descriptions."""
-    found = _docstrings(Path(models.__file__))
-    kinds = [kind for kind in vars(models).values() if isinstance(kind, type) and issubclass(kind, models.Model)]
+    files = (environments, models)  # a site's tables are described before the site is
+    found = {name: texts for one in files for name, texts in _docstrings(Path(str(one.__file__))).items()}
+    kinds = [kind for one in files for kind in vars(one).values() if isinstance(kind, type) and issubclass(kind, Model)]
     for kind in kinds:
         for name, field in kind.model_fields.items():
             own = (found.get(base.__name__, {}).get(name) for base in kind.__mro__ if _declares(base, name))

@@ -9,16 +9,11 @@ from __future__ import annotations
 import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pilotage.errors import did_you_mean
+from pilotage.sites.base import Absolute, Line, Model
+from pilotage.sites.environments import BUILT, Environment, activation
 from pilotage.sites.machines import NEAREST
 
 LAUNCHERS = {
@@ -39,18 +34,6 @@ Walltime = Annotated[
     StringConstraints(pattern=r"^\d{1,4}:[0-5]\d:[0-5]\d$"),
     Field(description="Wall time of one block, HH:MM:SS.", examples=["01:00:00"]),
 ]
-Line = Annotated[str, StringConstraints(pattern=r"^[^\n\r]*$")]
-"""A string that ends up in one line of a batch script."""
-
-
-class Model(BaseModel):
-    """Base of all tables in a site file.
-
-    A start uses one of them: validators are made with the first use, and the attributes' docstrings are read only for a
-    schema or a page (`sites.descriptions`). Both took a tenth of a second before every run.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class App(Model):
@@ -237,6 +220,10 @@ class BlockSite(Site):
     """MPI programs: a block has one manager, on its first node, and ``launcher`` and ``workers`` mean nothing."""
     engine: Engine = Field(default_factory=Engine)
     """How calls travel to the workers."""
+    environment: Environment | None = None
+    """What the workers' Python is, where it is not simply there: ``kind`` is one of same, venv, conda, container,
+    modules, command.
+    """
 
     @field_validator("address", "inside_address", check_fields=False)
     @classmethod
@@ -274,8 +261,16 @@ class BlockSite(Site):
         for name, inner in IN_WORKERS.items():
             if name in self.model_fields_set and inner in self.workers.model_fields_set:
                 raise ValueError(f"{name} and workers.{inner} are the same thing, and both are given: leave one out")
+        if self.environment is not None and self.python is not None:
+            raise ValueError("python and environment both say what starts the workers: leave one out")
         self.pool.check()
         return self
+
+    @property
+    def initialization(self) -> str:
+        """The shell lines that are run before the workers start: what activates their Python, then ``worker_init``."""
+        lines = activation(self.environment)
+        return f"{lines}\n{self.worker_init}".rstrip("\n") if lines else self.worker_init
 
     @property
     def pool(self) -> Workers:
@@ -334,9 +329,6 @@ class LocalSite(BlockSite):
         ):
             raise ValueError(f'kind = "threads" has no blocks or worker processes: remove {", ".join(stray)}')
         return self
-
-
-Absolute = Annotated[str, StringConstraints(pattern=r"^(/|~/|~$)[^\n\r]*$")]
 
 
 LOGIN_ONLY = {"run_folder", "reach", "inside_address", "sync"}
@@ -467,6 +459,12 @@ class KubernetesSite(BlockSite):
     """Pairs of claim and mount path."""
     service_account_name: Line | None = None
     annotations: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _image_is_it(self) -> KubernetesSite:
+        if isinstance(self.environment, BUILT):
+            raise ValueError(f"environment: {self.environment.kind!r} is none of a pod's, whose Python is in its image")
+        return self
 
 
 class SSHSite(BlockSite):

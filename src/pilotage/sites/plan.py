@@ -189,6 +189,8 @@ def _known_settings(site: BlockSite) -> dict[str, Any]:
     else:  # rendered only: everything the model has beyond the executor's part
         own = set(type(site).model_fields) - set(BlockSite.model_fields)
         settings = {name: getattr(site, name) for name in (*SHARED, *sorted(own))}
+    if "worker_init" in settings or site.initialization:
+        settings["worker_init"] = site.initialization
     if isinstance(site, KubernetesSite):
         settings["persistent_volumes"] = [tuple(pair) for pair in site.persistent_volumes]
     return settings

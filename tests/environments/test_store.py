@@ -1,0 +1,247 @@
+"""The environments of one host, here and over a real sshd, with a recipe that builds nearly nothing."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from hosts.sshd import Sshd, reason
+from pilotage.environments.recipe import Recipe
+from pilotage.environments.store import PART, Store
+from pilotage.errors import BuildError
+from pilotage.hosts.local import LocalHost
+from pilotage.hosts.openssh import OpenSSHHost
+
+BUILD = f"""
+set -e; mkdir bin; echo one >> "$2/../builds"; cp -- "$2/word" word
+printf '#!/bin/sh\\nexec %s "$@"\\n' {shlex.quote(sys.executable)} > bin/python; chmod +x bin/python
+"""
+
+
+@pytest.fixture(scope="module")
+def far_host(tmp_path_factory):
+    if why := reason():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("sshd")
+    server = Sshd(folder / "it")
+    server.start()
+    sockets = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
+    host = OpenSSHHost("far", server.options, sockets)
+    yield host
+    host.close()
+    server.stop()
+    sockets.rmdir()
+
+
+@pytest.fixture(params=["here", "far"])
+def store(request, tmp_path, private_home):
+    host = LocalHost() if request.param == "here" else request.getfixturevalue("far_host")
+    made = Store(host, f"{tmp_path}/an 'odd' place/environments", f"{tmp_path}/runs")
+    yield made
+    made.release()
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    word = tmp_path / "word of mine"
+    word.write_text("a word")
+    expected = {"python": f"{sys.version_info.major}.{sys.version_info.minor}", "parsl": metadata.version("parsl")}
+    return Recipe("toy", "a toy", {"word": "a word"}, {"word": word}, BUILD, expected=expected)
+
+
+def builds(store):
+    try:
+        return len((Path(store.base) / "builds").read_text().split())
+    except FileNotFoundError:
+        return 0
+
+
+def test_it_is_built_once_and_found_again(store, recipe, tmp_path):
+    said = []
+    assert not store.has(recipe)
+    path = store.ensure(recipe, say=said.append)
+    assert path == f"{store.base}/{recipe.digest}"
+    assert (Path(path) / "word").read_text() == "a word"
+    assert said == ["sending 1 files, 0 of 0 MB", "building a toy"]
+    assert store.has(recipe)
+    said.clear()
+    assert store.ensure(recipe, say=said.append) == path
+    assert (said, builds(store)) == ([], 1)
+    assert subprocess.check_output([*recipe.start(path), "-c", "print(3)"], text=True) == "3\n"
+    mark = json.loads((Path(path) / ".pilotage.json").read_text())
+    assert (mark["kind"], mark["title"], mark["expected"]) == ("toy", "a toy", recipe.expected)
+    assert (Path(path).stat().st_mode & 0o777, Path(store.base).stat().st_mode & 0o777) == (0o700, 0o700)
+
+
+def test_what_decides_is_the_content(recipe, tmp_path):
+    assert replace(recipe, title="other words").digest == recipe.digest
+    assert replace(recipe, content={"word": "another"}).digest != recipe.digest
+    assert replace(recipe, build=BUILD + ":\n").digest != recipe.digest
+
+
+def test_a_large_file_is_sent_in_parts(store, recipe, tmp_path):
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom(2 * PART + 17))
+    said = []
+    whole = replace(recipe, files={**recipe.files, "large": large}, build=BUILD + 'cp -- "$2/large" large\n')
+    path = store.ensure(whole, say=said.append)
+    assert (Path(path) / "large").read_bytes() == large.read_bytes()
+    assert [words for words in said if words.startswith("sending")][-1] == "sending 2 files, 34 of 34 MB"
+    store.ensure(replace(whole, content={"word": "another"}), say=said.append)  # nothing is sent again
+    assert len([words for words in said if words.startswith("sending")]) == 4
+
+
+def test_ten_that_ask_at_once_are_one_build(store, recipe):
+    slow = replace(recipe, build="sleep 1\n" + BUILD)
+    stores = [Store(store.host, store.base, store.runs) for _ in range(10)]
+    found = []
+    threads = [threading.Thread(target=lambda one=one: found.append(one.ensure(slow))) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one in stores:
+        one.release()
+    assert (set(found), len(found), builds(store)) == ({store.path(slow)}, 10, 1)
+
+
+def test_those_of_other_machines_wait_for_the_lock_there(store, recipe, monkeypatch, tmp_path):
+    slow = replace(recipe, build="sleep 1\n" + BUILD)
+    store.ensure(recipe)  # its file is there
+    found = []
+
+    def ask(number):
+        own = Store(store.host, store.base)
+        own._build(slow, {"word": store_digest(store)}, "")
+        found.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(found), builds(store)) == (3, 2)
+
+
+def store_digest(store):
+    return next(path.name for path in (Path(store.base) / "files").iterdir())
+
+
+@pytest.mark.parametrize("who", ["the script", "its shell"])
+def test_a_builder_killed_half_way_is_begun_anew(store, recipe, who, tmp_path):
+    pidfile = tmp_path / "pid"
+    first = f"if [ ! -e {pidfile} ]; then mkdir bin; echo half > bin/python; echo $$ $PPID > {pidfile}; sleep 60; fi\n"
+    slow = replace(recipe, build=first + "rmdir bin 2>/dev/null; " + BUILD)
+    errors = []
+
+    def ensure():
+        try:
+            store.ensure(slow)
+        except BuildError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=ensure)
+    thread.start()
+    while not (pidfile.exists() and pidfile.read_text().strip()):
+        time.sleep(0.05)
+    own, above = map(int, pidfile.read_text().split())
+    children = [int(pid) for pid in Path(f"/proc/{own}/task/{own}/children").read_text().split()]
+    for pid in [above, own, *children] if who == "its shell" else [own, *children]:
+        os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert errors
+    assert not store.has(slow)
+    path = store.ensure(slow)
+    assert (Path(path) / "bin" / "python").read_text().startswith("#!")
+    assert store.verify(slow) is None
+
+
+def test_a_build_that_fails_leaves_nothing_and_says_why(store, recipe):
+    broken = replace(recipe, build=BUILD + "echo a long story; echo the last word of it >&2; exit 3\n")
+    with pytest.raises(BuildError, match="a toy cannot be built: the last word of it"):
+        store.ensure(broken)
+    assert not Path(store.path(broken)).exists()
+    assert "a long story" in (Path(store.base) / f".{broken.digest}.log").read_text()
+
+
+def test_what_is_not_as_expected_is_not_used(store, recipe):
+    other = replace(recipe, expected={**recipe.expected, "parsl": "1.2.3", "nothing-of-it": "4"})
+    with pytest.raises(BuildError, match=r"nothing-of-it is not there and not 4; parsl is \S+ and not 1.2.3"):
+        store.ensure(other)
+    assert not Path(store.path(other)).exists()
+
+
+def test_what_a_run_links_to_stays(store, recipe, tmp_path):
+    run = tmp_path / "runs" / "a-run"
+    run.mkdir(parents=True)
+    link = run / "environment"
+    path = store.ensure(recipe, str(link))
+    assert os.readlink(link) == path
+    store.release()
+    assert [(one.digest, list(one.runs)) for one in store.kept()] == [(recipe.digest, ["a-run"])]
+    assert store.remove(recipe.digest) == "used by a-run"
+    link.unlink()
+    assert store.remove(recipe.digest) == "removed"
+    assert not Path(path).exists()
+    assert store.kept() == []
+    assert store.remove(recipe.digest) == ""
+
+
+def test_what_a_process_here_uses_stays(tmp_path, recipe, private_home):
+    first, second = (Store(LocalHost(), f"{tmp_path}/environments") for _ in range(2))
+    first.ensure(recipe)
+    assert second.remove(recipe.digest) == "a run uses it"
+    first.release()
+    assert second.remove(recipe.digest) == "removed"
+
+
+def test_the_old_and_the_half_made_are_swept(store, recipe):
+    old = store.ensure(recipe)
+    new = store.ensure(replace(recipe, content={"word": "another"}))
+    store.release()
+    long_ago = time.time() - 61 * 86400
+    os.utime(f"{old}/.pilotage.json", (long_ago, long_ago))
+    half = Path(store.base) / "0123456789abcdef"
+    half.mkdir()
+    Path(f"{store.base}/.{half.name}.lock").touch()
+    assert store.sweep(60) == [recipe.digest]
+    assert (Path(old).exists(), Path(new).exists(), half.exists()) == (False, True, False)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 512 kB, which only root can mount."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", disk], capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"this machine does not let root mount: {done.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_half_made_is_used(small_disk, recipe):
+    store = Store(LocalHost(), f"{small_disk}/environments")
+    large = replace(recipe, build=BUILD + "head -c 2000000 /dev/zero > large\n")
+    with pytest.raises(BuildError, match="No space left on device") as caught:
+        store.ensure(large)
+    assert "environment.folder" in caught.value.hint
+    assert not Path(store.path(large)).exists()
+    store.release()
+
+
+def test_a_host_tells_what_it_has(store):
+    facts = store.facts()
+    assert facts.platform == f"{sys.platform}-{os.uname().machine}"
+    assert (facts.home, facts.programs["python3"][:1]) == (store.host.identity().home, "/")
