@@ -40,12 +40,29 @@ def test_the_command():
     "command",
     [
         "process_worker_pool.py --port=1",
-        "apptainer exec image.sif python3 -P -m pilotage.worker.pool -- --port=1",
         "python3 -m pilotage.worker.pool -- --port=1",
     ],
 )
 def test_another_command_stays_as_it_is(command):
     assert verified(command, "/runs/expected.py", HAS) == command
+
+
+def test_a_python_in_a_container():
+    command = "apptainer exec image.sif python3 -P -m pilotage.worker.pool -- --port=1"
+    found = verified(command, "/runs/expected.py", {"python": "3.11"})
+    assert found == (
+        "apptainer exec image.sif python3 /runs/expected.py python=3.11 -- -P -m pilotage.worker.pool -- --port=1"
+    )
+    for encrypted, launcher, looks in (
+        (True, "env A=1 python3", True),
+        (False, "env A=1 python3", False),  # nobody knows whether it sees the run's folder
+        (False, "bash -c 'python3", False),
+        (False, "'/opt/my python/bin/python3'", True),
+        (False, "python3", True),
+    ):
+        executor = HighThroughputExecutor(address="127.0.0.1", encrypted=encrypted, verify=True)
+        executor.run_dir = "/runs"
+        assert ("expected.py" in executor._verified(f"{launcher} -P -m pilotage.worker.pool -- --port=1")) is looks
 
 
 def test_a_requirement_that_is_none():

@@ -61,7 +61,7 @@ def verified(command: str, script: str, has: Mapping[str, str], require: Sequenc
     require: packages that they must have beside, with limits as `expected.requirement` knows them.
     """
     python, start, rest = command.partition(f" -P -m {OUR_POOL} ")
-    if not start or len(shlex.split(python)) != 1:
+    if not start:
         return command
     words = [f"{name}={has[name]}" for name in ("python", *expected.PACKAGES) if name in has]
     words += [f"require={''.join(expected.requirement(text))}" for text in require]
@@ -93,6 +93,13 @@ def _end_of(path: str) -> str:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def _is_one_word(text: str) -> bool:
+    try:
+        return len(shlex.split(text)) == 1
+    except ValueError:  # a quotation that does not end here
+        return False
 
 
 def _named(hosts: Sequence[str]) -> str:
@@ -133,7 +140,9 @@ class VerifyingExecutor(AnsweringExecutor):
 
     def _verified(self, command: str) -> str:
         there = self._script if self._far is None else self._far.path(self._script)
-        return verified(command, there, self._has, self.require) if self.verify else command
+        # A container need not see the run's folder, unless the keys are read from there.
+        is_seen = self.encrypted or _is_one_word(command.partition(" -P -m ")[0])
+        return verified(command, there, self._has, self.require) if self.verify and is_seen else command
 
     def _look_for_refusals(self, states: Mapping[str, JobStatus]) -> dict[str, Refusal]:
         """Read what blocks that are over have said; return those of which nodes refused their Python."""
