@@ -92,3 +92,24 @@ def _is_its_own(path):
     return path in ("pyvenv.cfg", ".lock", ".gitignore", "CACHEDIR.TAG") or path.startswith(
         ("bin/activate", "bin/Activate")
     )
+
+
+def build(recipe, folder, *before):
+    """Make an environment as a host does, in a new folder; return what has come out. ``before`` begin its command."""
+    prefix, files = Path(folder) / "prefix", Path(folder) / "files"
+    for one in (prefix, files):
+        one.mkdir(parents=True)
+    for name, path in recipe.files.items():
+        shutil.copy(path, files / name)
+    words = [*before, "sh", "-c", recipe.build, "sh", prefix, files]
+    return subprocess.run(words, capture_output=True, text=True, cwd=prefix, stdin=subprocess.DEVNULL)
+
+
+def has(done, prefix, *expected):
+    """Hold an environment against what it is to have, as ``name==version``."""
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert not (prefix / ".new").exists()
+    script = "import sys, importlib.metadata as m; print([m.version(one) for one in sys.argv[1:]])"
+    words = [prefix / "bin" / "python", "-I", "-c", script, *(one.partition("==")[0] for one in expected)]
+    found = subprocess.run(words, capture_output=True, text=True)
+    assert found.stdout.strip() == str([one.partition("==")[2] for one in expected]), found.stderr

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_nothing_is_packed_twice_until_a_file_changes(two, tmp_path):
     assert not list(wheels_folder().glob(".*"))
 
 
+def test_a_wheel_of_which_a_part_is_gone_is_made_again(two, tmp_path):
+    made_up.install(two[0], made_up.wheel(tmp_path), by="pip")
+    made = wheel_of(only(two[0]))
+    (made.path.parent / "sha256").unlink()
+    assert wheel_of(only(two[0])) == made
+
+
+def test_a_large_file_is_never_in_memory(two, tmp_path):
+    size = 64 << 20
+    large = {"large/__init__.py": b"", "large/it.so": bytes(size)}
+    made_up.install(two[0], made_up.wheel(tmp_path, "large", files=large), by="pip")
+    found = only(two[0])
+    tracemalloc.start()
+    made = wheel_of(found)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert zipfile.ZipFile(made.path).getinfo("large/it.so").file_size == size
+    assert peak < size / 4
+
+
 def test_a_file_that_is_gone_is_told_by_name(two, tmp_path):
     made_up.install(two[0], made_up.wheel(tmp_path), by="pip")
     (made_up.packages(two[0]) / "little" / "__init__.py").unlink()
@@ -155,20 +176,52 @@ def test_an_editable_install_is_packed_with_its_source_and_data():
     assert not [name for name in names if name.endswith((".pth", ".pyc", "direct_url.json"))]
 
 
-def test_what_was_compiled_in_place_is_packed_too(tmp_path):
+@pytest.fixture
+def own(tmp_path):
+    """The folder of a package's source, and what is known of its editable install."""
     source, packages = tmp_path / "work" / "own", tmp_path / "lib" / "python3.11" / "site-packages"
     source.mkdir(parents=True)
     (source / "__init__.py").touch()
-    (source / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"\x7fELF")
     info = packages / "own-1.0.dist-info"
     info.mkdir(parents=True)
     (packages / "__editable___own_1_0_finder.py").write_text(f"MAPPING: dict[str, str] = {{'own': {str(source)!r}}}\n")
     (packages / "__editable__.own-1.0.pth").write_text("import __editable___own_1_0_finder; install()\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
     (info / "direct_url.json").write_text('{"dir_info": {"editable": true}, "url": "file:///nowhere"}')
-    (info / "RECORD").write_text(
-        "__editable__.own-1.0.pth,,\n__editable___own_1_0_finder.py,,\nown-1.0.dist-info/RECORD,,\n"
-    )
-    made = wheel_of(installed([str(packages)])["own"])
-    assert "own/fast.cpython-311-x86_64-linux-gnu.so" in zipfile.ZipFile(made.path).namelist()
+    (info / "RECORD").write_text("__editable__.own-1.0.pth,,\n__editable___own_1_0_finder.py,,\n")
+    return source, installed([str(packages)])["own"]
+
+
+def test_what_was_made_in_place_is_packed_though_git_ignores_it(own):
+    source, found = own
+    subprocess.run(["git", "init", "-q", source.parent], check=True)
+    (source.parent / ".gitignore").write_text("*.so\n_version.py\nnotes\n")
+    for name in ("fast.cpython-311-x86_64-linux-gnu.so", "_version.py", "notes"):
+        (source / name).write_bytes(b"")
+    made = wheel_of(found)
+    assert set(zipfile.ZipFile(made.path).namelist()) == {
+        "own/__init__.py",
+        "own/_version.py",
+        "own/fast.cpython-311-x86_64-linux-gnu.so",
+        *(f"own-1.0.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD")),
+    }
     assert not made.tags[0].endswith("-any")
+    (source / "_version.py").write_text("version = 2\n")
+    assert wheel_of(found).digest != made.digest
+
+
+def test_a_source_that_is_too_large_is_told_with_what_leaves_it_out(own):
+    source, found = own
+    with open(source / "data", "wb") as data:
+        data.truncate(60 << 20)
+    with pytest.raises(UsageError, match=r"own==1\.0 .*too large") as raised:
+        wheel_of(found)
+    assert f"{source}/.pilotageignore" in raised.value.hint
+
+
+def test_an_editable_install_that_leads_nowhere_is_told(own):
+    source, found = own
+    (source / "__init__.py").unlink()
+    source.rmdir()
+    with pytest.raises(UsageError, match="says not where its source is"):
+        wheel_of(found)

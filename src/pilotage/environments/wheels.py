@@ -113,13 +113,12 @@ def _make(it: Installed, files: Mapping[str, str], about: bytes, home: Path, nam
     try:
         _pack(new / name, files, _stem(it), about)
         (new / "sha256").write_text(file_digest(new / name) + "\n")
-        if not home.exists():
-            new.rename(home)
-    except FileExistsError:  # another has made it meanwhile
-        pass
-    except OSError as error:
-        if not (home / "sha256").exists():
-            raise error
+        if home.exists() and not (home / "sha256").exists():  # somebody has removed a part of it
+            shutil.rmtree(home, ignore_errors=True)
+        new.rename(home)
+    except OSError:
+        if not (home / "sha256").exists():  # no other has made it meanwhile
+            raise
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -211,17 +210,33 @@ def _elsewhere(it: Installed, file: Path) -> str:
 def _source(it: Installed) -> dict[str, str]:
     """Return the files of an editable install by their paths in a wheel: its source, and what is known of it."""
     paths = list(linked_by(it.metadata))
-    files = {name: str(path) for name, path in files_of(paths).items()}
+    try:
+        files = {name: str(path) for name, path in files_of(paths).items()}
+    except UsageError as error:
+        raise UsageError(
+            f"{it.label} cannot be taken along: its editable install is too large",
+            where=error.where,
+            hint=f"leave out more of it ({error.where}/.pilotageignore), or install it without -e",
+        ) from error
+    tops = {name.partition("/")[0] for name in files}
     for folder in (path for path in paths if path.is_dir()):
         above = folder.parent if (folder / "__init__.py").exists() else folder
-        for suffix in LIBRARY:  # git may ignore what was compiled in place
-            files.update({path.relative_to(above).as_posix(): str(path) for path in folder.rglob(f"*{suffix}")})
+        files.update({name: str(path) for name, path in _made_in_place(above, tops)})
     if not files:
         raise _broken(it, "its editable install says not where its source is")
     for path in it.info.rglob("*"):
         if path.is_file() and path.name not in LEFT:
             files[f"{_stem(it)}.dist-info/{path.relative_to(it.info).as_posix()}"] = str(path)
     return files
+
+
+def _made_in_place(folder: Path, tops: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Yield modules that git may ignore and Python does not: what was compiled, or written with a version in it."""
+    for top in tops:
+        for path in (folder / top).rglob("*") if (folder / top).is_dir() else ():
+            name = path.relative_to(folder).as_posix()
+            if path.suffix in (".py", *LIBRARY) and path.is_file() and "/." not in name:
+                yield name, path
 
 
 def _broken(it: Installed, reason: str) -> UsageError:

@@ -1,0 +1,23 @@
+set -eu
+umask 077
+for name in $(env | sed -nE 's/^(PYTHON[A-Z]*|VIRTUAL_ENV|CONDA_PREFIX)=.*/\1/p'); do unset "$name"; done
+export TMPDIR="$1/.new" UV_CACHE_DIR="$1/.new/cache" UV_CONCURRENT_INSTALLS=4 UV_NO_PROGRESS=1 NO_COLOR=1
+export UV_PYTHON_DOWNLOADS=never PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+mkdir -- "$1/.new"
+# All that a tool has said is in one line at the end, and no password of an index is.
+attempt() {
+  what=$1; shift
+  said=$("$@" 2>&1) && return
+  said=$(printf '%s\n' "$said" | sed 's#://[^/@ ]*@#://***@#g')
+  printf '%s\n' "$said"
+  printf '%s: %s\n' "$what" "$(printf '%s\n' "$said" | tail -n 12 | tr -s '\n\t ' ' ')"
+  exit 1
+}
+python='/opt/python 3/bin/python3.11'
+attempt "no Python 3.11: $python" "$python" -I -c '
+import sys, ssl, zlib, ctypes
+have = "%d.%d" % sys.version_info[:2]
+have == "3.11" or sys.exit("it is Python " + have)'
+attempt "venv cannot make it" "$python" -m venv "$1"
+attempt "pip cannot install" "$1/bin/python" -m pip install --quiet --no-cache-dir --no-deps --compile -r "$2/requirements.txt"
+rm -rf -- "$1/.new"
