@@ -152,6 +152,12 @@ MISTAKES = [
         before="echo '" + '{{"python": "3.9.2"}}' + "'",
     ),
     Mistake("another Parsl for the workers", "python", "parsl 2025.1.6", needs="other-parsl"),
+    Mistake(
+        "a package that the site requires is not there",
+        "python",
+        "no no-such-package (needed: >=2)",
+        ("environment={kind='same', require=['no-such-package>=2']}",),
+    ),
     Mistake("another dill for the workers", "python", "dill 0.3.1", needs="other-dill"),
     Mistake("a Parsl that pilotage was not tested with", "versions", "parsl 2027.3.1", needs="parsl", status="warning"),
     Mistake("the folder of runs cannot be made", "run-folder", "Not a directory", needs="state"),
@@ -215,6 +221,23 @@ def test_each_mistake_is_named(check, tmp_path, private_home):
         assert found["ok"] == (mistake.status != "failed"), mistake.what
         if not bad:
             here = [(version, name.upper()) for name, version in environment.expected.driver().items()]
-            rows[mistake.what] = row(mistake, found["findings"], [*replaced, (private_home, "~"), *here])
+            rows[mistake.what] = row(
+                mistake, found["findings"], [*replaced, (private_home, "~"), (sys.executable, "python"), *here]
+            )
     assert not wrong, "\n".join(wrong)
     assert (differing := hold("laptop", rows)) == [], "\n".join(differing)
+
+
+def test_a_python_that_is_yet_to_be(check):
+    """What a run makes, or a node brings about, is not there to be asked."""
+    for value, words in (
+        ("{kind='venv'}", "a run makes it (environment.kind = venv); --submit looks at it"),
+        (
+            "{kind='command', activate='source env/bin/activate'}",
+            "it is there once a node has run environment.command; --submit looks at it",
+        ),
+        ("{kind='modules', load=['python']}", "it is there once a node has run environment.modules; --submit looks"),
+    ):
+        found = check('extends = "laptop"\n', [f"environment={value}"])
+        (python,) = [one for one in found["findings"] if one["probe"] == "python"]
+        assert (python["status"], python["message"][: len(words)]) == ("skipped", words)

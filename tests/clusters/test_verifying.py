@@ -38,7 +38,7 @@ def test_both_nodes_refuse(slurm, on_head, tmp_path):
     assert on_head("squeue", "--noheader").stdout == ""
 
 
-def test_one_node_refuses(slurm, on_head, tmp_path):
+def test_one_node_refuses(slurm, on_head, tmp_path, private_home):
     python = environment(tmp_path / "env", {"parsl": "2025.1.6"})
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\n[ "$(hostname)" != node2 ] || exec {python} "$@"\nexec {sys.executable} "$@"\n')
@@ -46,7 +46,7 @@ def test_one_node_refuses(slurm, on_head, tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     done = on_head(PROGRAM, "run", *SITE, "--set", f"python={wrapper}", "script.py", folder=tmp_path)
     assert done.stdout.splitlines() == ["None", "node1", "1"], done.stderr
-    errors = list((tmp_path / "state").rglob("*.stderr")) or list(tmp_path.rglob("*.stderr"))
+    errors = private_home.glob("state/runs/*/parsl/**/*.stderr")
     assert any(re.search(r"no workers on node2: \S+ has parsl 2025.1.6", path.read_text()) for path in errors)
 
 

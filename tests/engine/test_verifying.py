@@ -201,6 +201,15 @@ def test_what_is_required_beside(run):
     assert result == "1"
 
 
+def test_what_a_site_requires(pilotage, project, private_home):
+    sets = ["--set", "environment={kind='same', require=['no-such-package>=2']}"]
+    (project / "script.py").write_text(SCRIPT)
+    done = pilotage("run", "script.py", "--site", "laptop", *sets)
+    assert done.returncode == 5, done.stderr
+    words = f"{sys.executable} has no no-such-package (needed: >=2); to mend it: {sys.executable} -m pip install "
+    assert words in done.stdout
+
+
 def test_a_change_under_a_run_ends_it_once_it_is_no_chance(run, tmp_path):
     """A run whose first block has worked goes on asking for others, and ends when each new one refuses."""
     python = environment(tmp_path / "env", {})

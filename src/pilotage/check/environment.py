@@ -6,17 +6,20 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pilotage.assembly.configs import machine
+from pilotage.assembly.equipping import python_of
 from pilotage.check.asked import is_only_node
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, Status, failed, ok, skipped, warning
 from pilotage.check.folders import node_local
 from pilotage.check.probe import Cost, Probe, probe
 from pilotage.hosts.base import MISSING, Completed
+from pilotage.sites.environments import BUILT, activation
 from pilotage.sites.models import BatchSite, LocalSite, SSHSite
 from pilotage.worker import expected
 
@@ -24,8 +27,7 @@ TOLD = ("parsl", "pilotage")
 """Packages of which the version is told where all is well."""
 WORDS = 300
 """Characters of a Python's last line that are quoted."""
-TELL = ("--tell", *expected.PACKAGES)
-"""Arguments of ``expected.py``, by which a Python that may have nothing of ours tells its versions."""
+Pairs = Sequence[tuple[str, str]]
 
 
 @probe
@@ -95,10 +97,15 @@ class WorkersPython(Probe):
 
     def run(self, context: Context) -> Finding:
         """Run it, as far as it can be found from here."""
-        python = (context.blocks.python if context.blocks is not None else None) or sys.executable
-        where = context.key("python")
+        environment = context.blocks.environment if context.blocks is not None else None
+        if isinstance(environment, BUILT):
+            return skipped(f"a run makes it (environment.kind = {environment.kind}); --submit looks at it")
+        if environment is not None and activation(environment):
+            return skipped(f"it is there once a node has run environment.{environment.kind}; --submit looks at it")
+        where = context.key("python" if environment is None else "environment")
         if context.hosts:
             return _on_hosts(context, where)
+        python = python_of(context.site) or sys.executable
         if "/" not in python:
             return skipped(f"{python} is found by the PATH of the nodes; --submit runs it")
         path = Path(python)
@@ -109,7 +116,7 @@ class WorkersPython(Probe):
         if reason is not None and not is_only_node(context):
             hint = "install it on a file system that the nodes see too"
             return failed(f"{python} is on {reason}, and nodes have another", hint=hint, where=where)
-        answer = context.run(python, expected.__file__, *TELL)
+        answer = context.run(python, expected.__file__, *_tell(context))
         command = f"{python} -m pip list"
         found = _versions(answer.stdout)
         if found is None:
@@ -117,7 +124,7 @@ class WorkersPython(Probe):
             words = words[:WORDS]
             hint = "the workers are started by it: it must be a Python that runs here"
             return failed(f"{python} does not run: {words}", hint=hint, where=where, command=command)
-        return judged(found, python, python, where, command)
+        return judged(found, python, python, where, command, _required(context))
 
 
 def _on_hosts(context: Context, where: str) -> Finding:
@@ -126,17 +133,18 @@ def _on_hosts(context: Context, where: str) -> Finding:
     findings, script = [], Path(expected.__file__).read_bytes()
     for name in context.reached:
         context.say(f"waiting for {python} on {name}")
-        answer = context.hosts[name].run([python, "-", *TELL], timeout=max(min(context.left, 30.0), 0.1), stdin=script)
-        findings.append(_on_host(answer, python, name, where))
+        argv = [python, "-", *_tell(context)]
+        answer = context.hosts[name].run(argv, timeout=max(min(context.left, 30.0), 0.1), stdin=script)
+        findings.append(_on_host(answer, python, name, where, _required(context)))
     order = (Status.FAILED, Status.WARNING, Status.OK)
     return min(findings, key=lambda one: order.index(one.status), default=skipped("no host has let us in"))
 
 
-def _on_host(answer: Completed, python: str, name: str, where: str) -> Finding:
+def _on_host(answer: Completed, python: str, name: str, where: str, required: Pairs) -> Finding:
     command = f"ssh {shlex.quote(name)} {shlex.quote(python)} -m pip list"
     found = _versions(answer.stdout)
     if found is not None:
-        return judged(found, f"{python} on {name}", python, where, command)
+        return judged(found, f"{python} on {name}", python, where, command, required)
     own = expected.driver()
     hint = f"give the path of a Python there with Python {own['python']}, Parsl {own.get('parsl')} "
     hint += f"and pilotage {own.get('pilotage')}: python = PATH in the site"
@@ -154,7 +162,20 @@ def _versions(output: str) -> dict[str, str] | None:
     return found if isinstance(found, dict) and isinstance(found.get("python"), str) else None
 
 
-def judged(found: dict[str, Any], what: str, python: str, where: str | None, command: str | None) -> Finding:
+def _required(context: Context) -> Pairs:
+    """Return the packages that the site wants beside, with limits of their versions."""
+    environment = context.blocks.environment if context.blocks is not None else None
+    return [expected.requirement(text) for text in environment.require] if environment is not None else []
+
+
+def _tell(context: Context) -> list[str]:
+    """Return the arguments of ``expected.py`` by which a Python that may have nothing of ours tells its versions."""
+    return ["--tell", *expected.PACKAGES, *(name for name, _ in _required(context))]
+
+
+def judged(
+    found: dict[str, Any], what: str, python: str, where: str | None, command: str | None, required: Pairs = ()
+) -> Finding:
     """Return a finding on versions elsewhere, compared with the driver's, in the words that nodes have for it.
 
     Parameters
@@ -163,8 +184,9 @@ def judged(found: dict[str, Any], what: str, python: str, where: str | None, com
     what: whose they are, for people.
     python: the path of that Python.
     where, command: see `Finding`.
+    required: packages that the site wants beside.
     """
-    problem = expected.judged(what, python, found, list(expected.driver().items()), [])
+    problem = expected.judged(what, python, found, list(expected.driver().items()), list(required))
     if problem is not None:
         return failed(problem[0], hint=problem[1], where=where, command=command)
     return ok(f"{what}: Python {found['python']}, Parsl {found['parsl']}", command=command)
