@@ -7,7 +7,7 @@ from pathlib import Path
 from pilotage.environments.equipment import Environment
 from pilotage.errors import SiteValueError
 from pilotage.sites.catalogue import Resolved
-from pilotage.sites.environments import BUILT, PYTHON, Built
+from pilotage.sites.environments import BUILT, PYTHON, Built, Container
 from pilotage.sites.models import BlockSite, Site
 
 FILES = ("requirements", "wheelhouse", "file", "definition")
@@ -46,6 +46,12 @@ def with_files(resolved: Resolved, environment: Built) -> Built:
             if not path.exists():
                 raise SiteValueError(f"there is no {path}", where=resolved.place("environment", key))
             found[key] = str(path)
+    if isinstance(environment, Container) and (environment.image or "").startswith(("./", "../")):
+        path = _folder_of(resolved, "image") / str(environment.image)
+        if not path.is_file():
+            hint = "of a folder there is to be an archive: tar -C FOLDER -cf image.tar ." if path.is_dir() else None
+            raise SiteValueError(f"there is no file {path}", where=resolved.place("environment", "image"), hint=hint)
+        found["image"] = f"file:{path}"
     return environment.model_copy(update=found)
 
 

@@ -67,13 +67,15 @@ class Container(_Built):
     kind: Literal["container"]
     runtime: Literal["apptainer", "singularity", "podman", "charliecloud"]
     image: Line | None = None
-    """Path or reference of an image with Python, and the driver's Parsl and pilotage in it."""
+    """An image with Python, and the driver's Parsl and pilotage in it: its path there, a reference of a registry as
+    ``docker://name``, or ``./`` and the path of a file of this machine.
+    """
     definition: Line | None = None
     """A file of this machine that it is built from there: a definition of Apptainer's, else a Containerfile."""
     python: Line = "python3"
     """The Python in it."""
     binds: list[Line] = Field(default_factory=list)
-    """More folders to be seen in it, ``PATH`` or ``PATH:INSIDE``; those of the run always are."""
+    """More folders to see in it, ``PATH`` or ``PATH:INSIDE``; those of the run and the home folder always are."""
     gpus: bool = False
     """Whether the node's GPUs are to be used in it."""
     options: list[Line] = Field(default_factory=list)

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pilotage.errors import did_you_mean
 from pilotage.sites.base import Absolute, Line, Model
-from pilotage.sites.environments import BUILT, Environment, activation
+from pilotage.sites.environments import BUILT, Container, Environment, activation
 from pilotage.sites.machines import NEAREST
 
 LAUNCHERS = {
@@ -263,6 +263,12 @@ class BlockSite(Site):
                 raise ValueError(f"{name} and workers.{inner} are the same thing, and both are given: leave one out")
         if self.environment is not None and self.python is not None:
             raise ValueError("python and environment both say what starts the workers: leave one out")
+        if self.mpi is not None and isinstance(self.environment, Container):
+            raise ValueError(
+                "environment: what starts the ranks of MPI programs would be in the container, from where it reaches "
+                "no other node: leave the workers outside, and start the program itself in it, as with "
+                "`apptainer exec IMAGE PROGRAM`"
+            )
         self.pool.check()
         return self
 

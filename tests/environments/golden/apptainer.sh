@@ -1,0 +1,71 @@
+set -e
+say() { printf "%s\n" "$1" >&2; exit 1; }
+[ -e /apps/physics.sif ] || say 'there is no image /apps/physics.sif'
+mkdir "$1/bin"
+cat > "$1/bin/python" <<'END OF SCRIPT'
+#!/bin/sh
+# Starts Python in a container.
+set -ef
+prefix=${0%/bin/*}
+program=/usr/bin/apptainer
+image=/apps/physics.sif
+python=/opt/conda/bin/python
+
+if [ ! -x "$program" ]; then
+  program=$(command -v apptainer) || { echo "pilotage: there is no apptainer on $(uname -n)" >&2; exit 127; }
+fi
+
+folders=
+see() {  # a folder that is to be seen inside under its own path, and where it really is
+  place=$1
+  while [ ! -d "$place" ]; do case $place in */*) place=${place%/*}; place=${place:-/};; *) return 0;; esac; done
+  real=$(cd -P -- "$place" 2>/dev/null && pwd -P) || return 0
+  see_one "$real"
+  if [ "$real" != "$place" ]; then see_one "$place"; fi
+}
+see_one() {
+  case $1/ in  # the image's own
+    //|/bin/*|/boot/*|/dev/*|/etc/*|/lib/*|/lib32/*|/lib64/*|/proc/*|/sbin/*|/sys/*) return 0;;
+    /usr/|/usr/bin/*|/usr/lib/*|/usr/lib64/*|/usr/libexec/*|/usr/local/*|/usr/sbin/*|/usr/share/*) return 0;;
+    /home/|/media/|/mnt/|/opt/|/run/|/srv/|/var/|/var/lib/) return 0;;
+  esac
+  case $1 in *[:,]*|*"$newline"*)
+    echo "pilotage: $1 is not seen in the container: its name has a colon, a comma or a line break" >&2; return 0;;
+  esac
+  IFS=$newline
+  for known in $folders; do case $1/ in "$known"/*) unset IFS; return 0;; esac; done
+  unset IFS
+  folders=$folders$newline$1
+}
+newline='
+'
+here=$(pwd)
+for folder in "$HOME" /tmp "${TMPDIR:-/tmp}" "$prefix" "$here"; do see "$folder"; done
+while :; do case $1 in --see=*) see "${1#*=}"; shift;; *) break;; esac; done
+for argument; do
+  case $argument in
+    /*) see "$argument";;
+    --*=/*) see "${argument#*=}";;
+  esac
+done
+
+# Whose end is the end of what is inside: some runtimes leave it running when they are killed.
+holder=$(sed 's/.*) //' "/proc/$$/stat" | cut -d ' ' -f 20)
+PILOTAGE_HOLDER=$$,$holder,$(cat /proc/sys/kernel/random/boot_id)/$(readlink "/proc/$$/ns/pid"),$(uname -n)
+export PILOTAGE_HOLDER
+unset PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV LD_LIBRARY_PATH LD_PRELOAD
+export PYTHONNOUSERSITE=1
+
+set -- "$image" "$python" "$@"
+IFS=$newline
+for folder in $folders; do case $folder in "$HOME"|/tmp) ;; *) set -- --bind "$folder" "$@";; esac; done
+unset IFS
+set -- --bind /home/ada/data --bind '/scratch/it'"'"'s:/data' "$@"
+
+if [ -e /dev/nvidiactl ]; then set -- --nv "$@"; fi
+if [ -e /dev/kfd ]; then set -- --rocm "$@"; fi
+set -- --one '--two=a b' "$@"
+
+exec "$program" exec --pwd "$here" "$@"
+END OF SCRIPT
+chmod 755 "$1/bin/python"
