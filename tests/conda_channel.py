@@ -5,13 +5,18 @@ Both formats of archives occur: the interpreter is a ``.conda``, the rest are ``
 """
 
 import asyncio
+import base64
+import contextlib
+import functools
 import hashlib
+import http.server
 import io
 import json
 import os
 import struct
 import sys
 import tarfile
+import threading
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
@@ -193,3 +198,41 @@ def make(channel, distributions):
         installed(name).write(channel)
     index(channel)
     return channel
+
+
+class Guarded(http.server.SimpleHTTPRequestHandler):
+    """A channel that wants a password (me, s3cret), or a token in the path (tk-s3cret)."""
+
+    def do_GET(self):
+        allowed = self.headers.get("Authorization") == "Basic " + base64.b64encode(b"me:s3cret").decode()
+        if self.path.startswith("/t/tk-s3cret/"):
+            self.path, allowed = self.path.removeprefix("/t/tk-s3cret"), True
+        if allowed:
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args):
+        pass
+
+
+class Open(Guarded):
+    """A channel for everybody."""
+
+    do_GET = http.server.SimpleHTTPRequestHandler.do_GET
+
+
+@contextlib.contextmanager
+def served(channel, kind):
+    """Serve a channel on a port of this machine; yields ``host:port``."""
+    handler = functools.partial(kind, directory=str(channel.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

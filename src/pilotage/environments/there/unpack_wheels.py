@@ -80,8 +80,8 @@ class Wheel:
             target, base = self.root / name, self.root
         else:
             kind, rest = scheme[1], name[scheme.end() :]
-            base = Path(sysconfig.get_path("include" if kind == "headers" else kind))
-            base = base / self.name if kind == "headers" else base
+            headers = Path(sys.prefix, "include", "python{}.{}".format(*sys.version_info[:2]), self.name)
+            base = headers if kind == "headers" else Path(sysconfig.get_path(kind))
             target = base / rest
         if ".." in PurePosixPath(name).parts or not target.is_relative_to(base):
             sys.exit(f"{self.archive.filename}: {name} is outside of the environment")
