@@ -13,7 +13,7 @@ from pilotage.environments.store import Say, Store
 from pilotage.errors import UnsupportedError
 from pilotage.hosts.base import Host
 from pilotage.paths import state_folder
-from pilotage.sites.environments import Built, Container
+from pilotage.sites.environments import Built, Venv
 
 
 class Environment:
@@ -64,7 +64,7 @@ class Environment:
 
     def words(self, prefix: str, folders: Sequence[str]) -> Sequence[str]:
         """Return the words that start Python of it. See `hosts.far.Equipment.words`."""
-        if not isinstance(self.wanted, Container):
+        if isinstance(self.wanted, Venv):
             return [f"{prefix}/bin/python"]
         found: Sequence[str] = self._kind().words(self.wanted, prefix, folders)
         return found
