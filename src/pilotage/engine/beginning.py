@@ -98,7 +98,10 @@ class EarlyExecutor(RoutedExecutor):
         known = port if is_usual_interchange(given) else None
         self.command_client = CarefulCommandClient(self.command_client, self._interchange_is_gone, known)
         self.interchange_launch_cmd = with_our_interchange(
-            given, self.heartbeat_period, port if reserved is not None else None
+            given,
+            self.heartbeat_period,
+            port if reserved is not None else None,
+            one_way=getattr(self.route, "is_shared", False),
         )
         self._reserved, self._port_is_early = reserved, known is not None
         self._interchange_key = journal.intend("process", role="interchange", name=self.label)

@@ -50,11 +50,13 @@ def is_usual_interchange(command: Sequence[str]) -> bool:
     return list(command)[1:] == ["-P", "-m", INTERCHANGE]
 
 
-def with_our_interchange(command: Sequence[str], heartbeat_period: float, port: int | None = None) -> list[str]:
+def with_our_interchange(
+    command: Sequence[str], heartbeat_period: float, port: int | None = None, *, one_way: bool = False
+) -> list[str]:
     """Return an interchange command with our start of it in the place of Parsl's; another command as it is.
 
     Ours is told which process it belongs to: its parent may be gone before it can ask. ``port`` is the one that is
-    reserved for its workers.
+    reserved for its workers; ``one_way`` is whether all managers come by the same way.
     """
     parts = list(command)
     if not is_usual_interchange(parts):
@@ -62,4 +64,5 @@ def with_our_interchange(command: Sequence[str], heartbeat_period: float, port: 
     options = ["--driver", str(os.getpid()), "--heartbeat-period", f"{heartbeat_period:g}"]
     if port is not None:
         options += ["--worker-port", str(port)]
+    options += ["--one-way"] if one_way else []
     return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, *options]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Container
 from typing import Any
 
+from pilotage.engine.absence import Absences
 from pilotage.worker.reliable import PULSE, Conversation, Frame, read
 
 LOOK_EVERY = PULSE
@@ -23,13 +24,22 @@ class Conversations:
     threshold: seconds of silence after which a manager that is not registered is forgotten.
     end: what makes a manager end; one hears it that comes back when it has been forgotten.
     clock: seconds, for tests.
+    absences: finds managers that are gone, where all share one way; None where each has its own.
     """
 
-    def __init__(self, socket: Any, threshold: float, end: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        socket: Any,
+        threshold: float,
+        end: bytes,
+        clock: Callable[[], float] = time.monotonic,
+        absences: Absences | None = None,
+    ) -> None:
         self._socket = socket
         self._threshold = threshold
         self._end = end
         self._clock = clock
+        self._absences = absences
         self._talks: dict[bytes, Conversation] = {}
         self._heard: dict[bytes, float] = {}
         self._next = 0.0
@@ -79,11 +89,14 @@ class Conversations:
         for frame in talk.say(parts[1]):
             self._socket.send_multipart([parts[0], frame])
 
-    def look(self, registered: Container[bytes]) -> None:
-        """Ask those who have not acknowledged all how far they are, and forget those who are gone; now and then."""
+    def look(self, registered: Container[bytes]) -> list[bytes]:
+        """Ask those who have not acknowledged all how far they are, and forget those who are gone; now and then.
+
+        Returns those of the registered that answer nothing while others do: they are gone.
+        """
         now = self._clock()
         if now < self._next:
-            return
+            return []
         self._next = now + LOOK_EVERY
         for name, talk in list(self._talks.items()):
             if name not in registered and now - self._heard[name] > self._threshold:
@@ -91,3 +104,9 @@ class Conversations:
                 continue
             for frame in talk.pulse():
                 self._socket.send_multipart([name, frame])
+        if self._absences is None:
+            return []
+        found = self._absences.look({name: at for name, at in self._heard.items() if name in registered}, now)
+        for name in found.ask:
+            self._socket.send_multipart([name, self._talks[name].question()])
+        return found.gone

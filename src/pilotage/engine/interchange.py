@@ -1,6 +1,6 @@
 """Parsl's interchange, which neither ends before its driver nor outlives it, and tells the driver a little more.
 
-``python -m pilotage.engine.interchange --driver PID [--heartbeat-period SECONDS] [--worker-port PORT]``
+``python -m pilotage.engine.interchange --driver PID [--heartbeat-period SECONDS] [--worker-port PORT] [--one-way]``
 
 In a session of its own: a Ctrl-C for the terminal's process group must not reach it, since a driver whose interchange
 is gone waits for an answer for ever. And it ends with the driver, however that ends.
@@ -27,6 +27,7 @@ from typing import Any
 import zmq
 
 from pilotage import system
+from pilotage.engine.absence import Absences
 from pilotage.engine.conversing import Conversations
 from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE
 from pilotage.engine.ports import may_listen
@@ -54,15 +55,21 @@ class Interchange(parsls.Interchange):
     Parameters
     ----------
     heartbeat_period: seconds between two heartbeats of a manager.
+    one_way: whether all managers come by the same way, so that who is silent while others are heard is gone.
     """
 
-    def __init__(self, heartbeat_period: float = 30.0, **arguments: Any) -> None:
+    def __init__(self, heartbeat_period: float = 30.0, *, one_way: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._silences = Silences(heartbeat_period)
         # A manager probes under the name with which it then connects: where the probe's connection is not yet gone,
         # the second would be refused without a word, and the manager would wait for ever.
         self.manager_sock.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._conversations = Conversations(self.manager_sock, self.heartbeat_threshold, parsls.PKL_SHUTDOWN_CODE)
+        self._conversations = Conversations(
+            self.manager_sock,
+            self.heartbeat_threshold,
+            parsls.PKL_SHUTDOWN_CODE,
+            absences=Absences(heartbeat_period) if one_way else None,
+        )
         self._told = 0
         self._counted: tuple[int, int] | None = None
         self._commands = 0
@@ -164,7 +171,8 @@ class Interchange(parsls.Interchange):
         for silence in self._silences.look(self._ready_managers):
             self.results_outgoing.send(SILENCE + pickle.dumps(silence))
         if self._conversations:
-            self._conversations.look(self._ready_managers)
+            for name in self._conversations.look(self._ready_managers):
+                self._ready_managers[name]["last_heartbeat"] = 0.0  # given up with the next look
 
     def get_tasks(self, count: int) -> Sequence[dict[str, Any]]:
         """Take tasks from the queue, and keep them until they are known to be done: their manager may end."""
@@ -247,6 +255,7 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="pilotage.engine.interchange")
     parser.add_argument("--driver", type=int, required=True, help="process id of the driver, with which to end")
     parser.add_argument("--heartbeat-period", type=float, default=30.0, help="seconds between a manager's heartbeats")
+    parser.add_argument("--one-way", action="store_true", help="all managers come by the same way")
     parser.add_argument("--worker-port", type=int, help="a port that the driver has reserved for workers")
     given = parser.parse_args(argv)
     try:
@@ -261,7 +270,7 @@ def main(argv: Sequence[str]) -> None:
     # A program that shares ports may have taken it meanwhile: then the driver is told another, as ever.
     if given.worker_port is not None and may_listen(arguments["interchange_address"], given.worker_port):
         arguments["worker_port"] = given.worker_port
-    Interchange(given.heartbeat_period, **arguments).start()
+    Interchange(given.heartbeat_period, one_way=given.one_way, **arguments).start()
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ class Silences:
 
     def look(self, managers: Mapping[bytes, Mapping[str, Any]]) -> list[Silence]:
         """Return what is new, given Parsl's table of managers."""
-        now = time.time()
-        if now < self._next:
+        now, gone = time.time(), self._silent.keys() - managers.keys()
+        if now < self._next and not gone:  # that one is given up is told at once: it may be the run's end
             return []
         self._next = now + LOOK_EVERY
         new = []
@@ -55,5 +55,4 @@ class Silences:
                 self._silent[name] = one
             else:
                 del self._silent[name]
-        gone = self._silent.keys() - managers.keys()
         return [*new, *(self._silent.pop(name)._replace(given_up=True) for name in gone)]

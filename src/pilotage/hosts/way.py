@@ -109,6 +109,11 @@ class Way:
         self._thread: threading.Thread | None = None
 
     @property
+    def is_shared(self) -> bool:
+        """Whether all nodes come by one connection: where one of them is heard, another could be."""
+        return self.reach != "node"
+
+    @property
     def is_up(self) -> bool:
         """Whether the connection is there, as far as this machine knows."""
         return self.reach == "direct" or (self._master is not None and processes.is_alive(self._master))

@@ -105,7 +105,11 @@ class Conversation:
 
     def pulse(self) -> list[bytes]:
         """Return what asks the peer how far it is, where anything is to be asked."""
-        return [self._frame(_PULSE, self._last)] if self._kept else []
+        return [self.question()] if self._kept else []
+
+    def question(self) -> bytes:
+        """Return a frame that any peer answers which is there."""
+        return self._frame(_PULSE, self._last)
 
     def hear(self, frame: Frame) -> tuple[bytes | None, list[bytes]]:
         """Take a frame of this session in; return the message that it completes, if any, and the frames to send."""
