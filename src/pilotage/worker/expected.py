@@ -145,7 +145,7 @@ def judged(what, python, has, expected, required):
     if not told:
         return None
     if told[0].startswith("is "):
-        fix = "set python = PATH of a Python %s there, or --set environment.kind=venv" % minor
+        fix = "set python = PATH of a Python %s there, or leave python out and --set environment.kind=venv" % minor
         fix += ", which makes an environment like the driver's there"
     else:
         fix = "%s -m pip install %s" % (_quoted(python), " ".join(install))
