@@ -71,5 +71,6 @@ def test_a_cancelled_job_leaves_nothing_in_a_container(script, slurm, on_head, p
         found = wait_for(lambda: (two := asleep()) and len(two) == 2 and two, "no task has begun")
         on_head("scancel", "--user", "root")
         assert psutil.wait_procs(found, timeout=30)[1] == []
-        _, stderr = process.communicate(timeout=90)
-    assert process.returncode == 1, stderr.decode()
+        # The call may come back before its worker ends, or be lost: here only what is left counts.
+        process.communicate(timeout=90)
+    assert on_head("squeue", "--noheader").stdout == ""
