@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -52,6 +54,7 @@ class ScriptCommand(click.Command):
     metavar="SECONDS",
     help="How long a run that is stopped may take to end in order.",
 )
+@click.option("--env", "environment", metavar="FILE", help="Run in what FILE says: a conda YAML, requirements.txt...")
 @click.option("--on", "host", metavar="HOST", help="Run it on a login host, also without this machine: user@host.")
 @click.option("--send", multiple=True, type=click.Path(), metavar="PATH", help="Also send this there, with --on.")
 @click.option("--remote-python", "python", metavar="PATH", help="A Python there that has pilotage, with --on.")
@@ -68,6 +71,7 @@ def run(
     detach: bool,
     max_node_hours: float | None,
     grace: float,
+    environment: str | None,
     host: str | None,
     send: tuple[str, ...],
     python: str | None,
@@ -79,8 +83,18 @@ def run(
     parsl.load() without a config gets the site's. What comes after -- goes to the script. With --debug, Parsl keeps its
     full logs.
 
+    With --env FILE, driver and workers run in an environment that is made for it, once: a conda YAML, requirements.txt,
+    pyproject.toml, pylock.toml or uv.lock.
+
     With --on HOST, supervisor and driver run there, and go on without this machine; sites are those of HOST.
     """
+    if environment is not None:
+        if host is not None:
+            raise UsageError("--env makes an environment here, and --on runs the driver there", hint="leave one out")
+        from pilotage.assembly.own import go_on_inside, is_inside
+
+        if not is_inside(environment):
+            go_on_inside(environment, sys.argv[1:], output.say)
     if host is not None:
         from pilotage.cli.elsewhere import run_there
 
@@ -103,10 +117,17 @@ def run(
     for warning in catalogue.warnings:
         output.warn(warning)
     chosen = targets(site_choice(sites, is_file), assignments, catalogue)
+    more = []
     if no_sync:
         from pilotage.assembly.login import without_code
 
-        chosen = targets(site_choice(sites, is_file), [*assignments, *without_code(chosen)], catalogue)
+        more += without_code(chosen)
+    if environment is not None:
+        from pilotage.assembly.own import for_workers
+
+        more += for_workers(environment, chosen)
+    if more:
+        chosen = targets(site_choice(sites, is_file), [*assignments, *more], catalogue)
     check_before_start(chosen)
     order = Order(
         script=path,
@@ -116,6 +137,7 @@ def run(
         override=override,
         quiet=output.quiet,
         debug=output.debug,
+        environment=None if environment is None else str(Path(environment).expanduser().absolute()),
     )
     carry_out(
         output,

@@ -118,6 +118,11 @@ def resume(output: Output, run: str, ignore_changes: bool, name: str | None, det
     folder = find(run)
     values = values_of(folder)
     order = order_again(folder, values, ignore_changes=ignore_changes)
+    if order.environment is not None:
+        from pilotage.assembly.own import go_on_inside, is_inside
+
+        if not is_inside(order.environment):
+            go_on_inside(order.environment, sys.argv[1:], output.say)
     options = Options(
         name=checked_name(name) or values.get("name"),
         keep_stdout=output.as_json,

@@ -6,8 +6,11 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+from pilotage.environments.scripts import MARK
 from pilotage.paths import private_folder, state_folder, storage
 
 
@@ -27,3 +30,18 @@ def alone(place: str, waiting: Callable[[], object] = lambda: None) -> Iterator[
         yield
     finally:
         os.close(lock)
+
+
+def hold(environment: Path) -> int:
+    """Keep others from removing an environment of this machine; what is returned is closed when it is not used more."""
+    use = os.open(environment.parent / f".{environment.name}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(use, fcntl.LOCK_SH)
+    return use
+
+
+def hold_own() -> None:
+    """Keep the environment that this process runs in, if it is one of ours, until it ends."""
+    environment = Path(sys.prefix)
+    if (environment / MARK).exists():
+        with contextlib.suppress(OSError):  # it is not to be written to, by others either
+            hold(environment)

@@ -5,7 +5,6 @@ What is there, and how it comes there, is said by the shell scripts in `scripts`
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
@@ -20,7 +19,7 @@ from typing import Any
 
 from pilotage import events
 from pilotage.environments import scripts
-from pilotage.environments.alone import alone
+from pilotage.environments.alone import alone, hold
 from pilotage.environments.recipe import Facts, Recipe
 from pilotage.errors import BuildError, HostError
 from pilotage.hosts.base import Completed, Host
@@ -226,9 +225,7 @@ class Store:
             return
         folder = Path(self.base)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        use = os.open(folder / f".{recipe.digest}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(use, fcntl.LOCK_SH)
-        self._held.append(use)
+        self._held.append(hold(folder / recipe.digest))
 
     def release(self) -> None:
         """Let others remove what this process has used."""

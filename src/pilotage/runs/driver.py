@@ -56,6 +56,10 @@ def drive(folder: RunFolder, talk_of: Callable[[bool], Talk]) -> None:
     from pilotage.runs.order import Order
 
     order = Order.read(folder)
+    if order.environment is not None:
+        from pilotage.environments.alone import hold_own
+
+        hold_own()
     _write_versions(folder)
     journal.current = journal.Journal(folder.journal)
     events.current = events.Events(folder.events)

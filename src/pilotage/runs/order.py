@@ -24,6 +24,7 @@ class Order:
     ``site_given`` is whether the user named a site; ``override`` whether the site takes the place of a Config that
     the script loads itself. ``quiet`` keeps our messages back; ``debug`` leaves our frames in tracebacks
     and Parsl its full logs.
+    ``environment`` is the file by which driver and workers have their Python, where one was given.
     ``resumes`` is the run whose results are reused, ``ignore_changes`` whether those of changed apps are too.
     """
 
@@ -36,6 +37,7 @@ class Order:
     debug: bool = False
     resumes: str | None = None
     ignore_changes: bool = False
+    environment: str | None = None
 
     @property
     def sites(self) -> dict[str, str]:
@@ -59,6 +61,7 @@ class Order:
             "debug": self.debug,
             "resumes": self.resumes,
             "ignore_changes": self.ignore_changes,
+            "environment": self.environment,
         }
 
     @classmethod
@@ -75,6 +78,7 @@ class Order:
             debug=value["debug"],
             resumes=value.get("resumes"),
             ignore_changes=value.get("ignore_changes", False),
+            environment=value.get("environment"),
         )
 
 

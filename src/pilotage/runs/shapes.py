@@ -125,6 +125,14 @@ HOST = table(
         "error": {"type": ["object", "null"], "description": "Why there is none: as for errors of any command."},
     }
 )
+
+
+def _hosts(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of what is said of each host of a site; one with an error says nothing else."""
+    host = table({"host": TEXT, "error": {"anyOf": [ERROR, {"type": "null"}]}, **properties}, ("host", "error"))
+    return table({"site": TEXT, "hosts": {"type": "array", "items": host}})
+
+
 SCHEMAS: dict[str, dict[str, Any]] = {
     "run": RUN,
     "ps": table({"schema_version": {"const": SCHEMA_VERSION}, "runs": {"type": "array", "items": RUN}}),
@@ -171,6 +179,40 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "rm": table({"removed": TEXTS}),
     "login": table(
         {"site": {**TEXT_OR_NULL, "description": "Null for a host."}, "hosts": {"type": "array", "items": HOST}}
+    ),
+    "env-show": _hosts(
+        {
+            "kind": TEXT,
+            "title": TEXT_OR_NULL,
+            "digest": {**TEXT_OR_NULL, "description": "Null where nothing is made."},
+            "path": TEXT_OR_NULL,
+            "built": {"type": ["boolean", "null"]},
+            "packages": {"type": "object", "additionalProperties": TEXT},
+            "python": {**TEXT, "description": "The words that start it."},
+            "activation": {**TEXT, "description": "Shell lines before."},
+        }
+    ),
+    "env-build": _hosts(
+        {"path": TEXT_OR_NULL, "digest": TEXT_OR_NULL, "title": TEXT_OR_NULL, "new": {"type": "boolean"}}
+    ),
+    "env-verify": _hosts({"problem": TEXT_OR_NULL}),
+    "env-list": _hosts(
+        {
+            "path": TEXT,
+            "environments": {
+                "type": "array",
+                "items": table(
+                    {"digest": TEXT, "kind": TEXT, "title": TEXT, "bytes": COUNT, "used": TIME_OR_NULL, "runs": TEXTS}
+                ),
+            },
+        }
+    ),
+    "env-prune": _hosts(
+        {
+            "removed": {**TEXTS, "description": "Digests."},
+            "bytes": COUNT,
+            "kept": {"type": "object", "additionalProperties": TEXT, "description": "Digest to who uses it."},
+        }
     ),
     "bundle": table({"file": TEXT, "bytes": COUNT, "files": COUNT, "secrets_removed": COUNT}),
 }
