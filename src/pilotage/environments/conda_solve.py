@@ -10,6 +10,8 @@ import asyncio
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -215,6 +217,20 @@ def _check_python(version: str, driver: str, text: str, error: Callable[[str, st
         )
 
 
+class _Cache:
+    """Where rattler keeps the indexes of channels, with their URLs: for once only where these have what is secret."""
+
+    def __init__(self, *, secret: bool) -> None:
+        self.folder = folder("repodata")
+        if secret:
+            self.folder = Path(tempfile.mkdtemp(dir=self.folder, prefix=".once-"))
+        self._secret = secret
+
+    def close(self) -> None:
+        if self._secret:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
 async def _solve(
     file: CondaFile, channels: Sequence[Channel], specs: Sequence[str], target: Target, pinned: Mapping[str, str]
 ) -> list[Package]:
@@ -228,11 +244,12 @@ async def _solve(
     processor = target.platform.partition("-")[2]
     virtual.append(("__archspec", "1", "x86_64" if processor == "64" else processor))
     secrets = {channel.private: channel.url for channel in channels}
+    cache = _Cache(secret=any(hide(channel.private) != channel.private for channel in channels))
     try:
         records = await rattler.solve(
             sources=[rattler.Channel(channel.private) for channel in channels],
             specs=[rattler.MatchSpec(spec, strict=False) for spec in specs],
-            gateway=rattler.Gateway(cache_dir=folder("repodata"), client=client()),
+            gateway=rattler.Gateway(cache_dir=cache.folder, client=client()),
             platforms=[rattler.Subdir(target.platform), rattler.Subdir("noarch")],
             virtual_packages=[
                 rattler.GenericVirtualPackage(PackageName(name), Version(version), BuildString(build))
@@ -253,6 +270,8 @@ async def _solve(
             where=str(file.path),
             hint="see that the channels are named rightly and can be reached from this machine",
         ) from None
+    finally:
+        cache.close()
     packages = {record.name.normalized: _package(record, secrets) for record in records}
     ordered = rattler.PackageRecord.sort_topologically(list(records))
     return [packages[record.name.normalized] for record in ordered]
