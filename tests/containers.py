@@ -10,6 +10,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import psutil
+
 import pilotage
 from pilotage.clusters.packages import fetch
 
@@ -165,11 +167,20 @@ def podman(folder):
             assert holder.stdout.readline() == "ready\n"
             yield _program(folder / "podman", PODMAN.format(folder=folder, process=holder.pid))
         finally:
+            # What removes a container comes after its end, and still writes.
+            psutil.wait_procs([one for one in psutil.process_iter() if _is_of(one, folder)], timeout=20)
             holder.kill()
     for left in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
         for one in sorted([left, *left.rglob("*")], reverse=True):
             with contextlib.suppress(OSError):  # somebody's else
                 one.rmdir() if one.is_dir() else None
+
+
+def _is_of(process, folder):
+    try:
+        return f"{folder}/" in " ".join([*process.cmdline(), *process.environ().values()])
+    except psutil.Error:
+        return False
 
 
 def _program(path, text):

@@ -1,6 +1,7 @@
 """Workers of a real Slurm in containers of charliecloud, on both nodes."""
 
 import json
+import os
 import subprocess
 
 import psutil
@@ -10,6 +11,7 @@ import containers
 from clusters.cluster_run import wait_for
 from program import PROGRAM
 
+LONG = f"319.{os.getpid()}"
 SITE = """
 [site.boxes]
 extends = "slurm-lab"
@@ -34,7 +36,7 @@ def where(number):
 @python_app
 def stay():
     import subprocess
-    subprocess.run(["sh", "-c", "sleep 319 >/dev/null 2>&1 </dev/null & sleep 319"])
+    subprocess.run(["sh", "-c", "sleep @long@ >/dev/null 2>&1 </dev/null & sleep @long@"])
 
 with parsl.load():
     print(json.dumps(sorted({future.result() for future in [where(number) for number in range(12)]})), flush=True)
@@ -49,12 +51,12 @@ def script(slurm, tmp_path, user_file, monkeypatch):
     containers.charliecloud(tmp_path)
     user_file(SITE.format(image=containers.image(tmp_path / "image")))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "script.py").write_text(SCRIPT.replace("@long@", LONG))
     return tmp_path / "script.py"
 
 
 def asleep():
-    return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "319"]]
+    return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", LONG]]
 
 
 def test_a_script_in_containers_on_both_nodes(script, on_head, tmp_path):

@@ -26,6 +26,8 @@ from pilotage.sites.environments import Container
 from program import PROGRAM
 
 CACHE = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))  # every test has a home of its own
+LONG = f"317.{os.getpid()}"
+"""Seconds by which the tests know their own processes from those of tests beside them."""
 TELL = """
 import json, os, sys
 print(json.dumps({
@@ -39,8 +41,8 @@ import os, subprocess, sys, time
 from pilotage.worker import guard, processes
 
 def manager():
-    subprocess.Popen(["sleep", "317"], start_new_session=True)
-    subprocess.run(["sh", "-c", "sleep 317 >/dev/null 2>&1 &"])
+    subprocess.Popen(["sleep", "@long@"], start_new_session=True)
+    subprocess.run(["sh", "-c", "sleep @long@ >/dev/null 2>&1 &"])
     print("ready", flush=True)
     time.sleep(300)
 
@@ -183,7 +185,7 @@ def test_the_exit_code_is_pythons(built, code):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_inside_outlives_what_started_it(runtime, built, run, number):
-    (run / "guarded.py").write_text(GUARDED)
+    (run / "guarded.py").write_text(GUARDED.replace("@long@", LONG))
     argv = [*built(), "-P", str(run / "guarded.py")]
     with begun(argv) as process:
         started = sleepers()
@@ -204,7 +206,7 @@ def test_the_guard_is_told_who_started_it(runtime, built, run):
     """The control: where it is not, what some runtimes start stays when they are killed."""
     if runtime[0] == "charliecloud":
         pytest.skip("it becomes what it starts")
-    (run / "guarded.py").write_text(GUARDED)
+    (run / "guarded.py").write_text(GUARDED.replace("@long@", LONG))
     with begun([*built(), "-P", str(run / "guarded.py"), "untold"]) as process:
         started = sleepers()
         os.killpg(process.pid, signal.SIGKILL)
@@ -242,7 +244,7 @@ def cmdline(process):
 
 
 def sleepers():
-    found = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "317"]]
+    found = [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", LONG]]
     return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -263,7 +265,7 @@ def listing(stdout=None):
 @python_app
 def sleeper():
     import subprocess
-    subprocess.run(["sleep", "317"])
+    subprocess.run(["sleep", "@long@"])
 
 with parsl.load():
     print(where().result())
@@ -292,7 +294,7 @@ def workflow(runtime, image, place, run, monkeypatch):
     data.mkdir()
     (data / "measured").touch()
     (run / "helper.py").write_text("NAME = 'of the script'\n")
-    (run / "workflow.py").write_text(WORKFLOW)
+    (run / "workflow.py").write_text(WORKFLOW.replace("@long@", LONG))
     (run / "pilotage.toml").write_text(SITE.format(name=name, image=image, data=data))
     monkeypatch.chdir(run)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
