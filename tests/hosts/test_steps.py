@@ -60,3 +60,27 @@ def test_in_the_live_line(script, pilotage):
     for words in SLOWLY:
         assert words.removeprefix("pilotage: ") in terminal.text()
     assert not any(words in terminal.text() for words in SLOWLY)
+
+
+LOGIN = """
+[site.lab]
+extends = "slurm"
+login = "far"
+python = "{python}"
+run_folder = "{folder}/there"
+reach = "relay"
+inside_address = "127.0.0.1"
+init_blocks = 0
+"""
+
+
+def test_a_login_host_before_there_are_blocks(script, user_file, tmp_path, pilotage):
+    user_file(LOGIN.format(python=sys.executable, folder=tmp_path))
+    (tmp_path / "own" / "script.py").write_text("import beside, parsl\nwith parsl.load():\n    pass\n")
+    terminal = Terminal([PROGRAM, "run", "--site", "lab", script], {**pilotage.env(), "TERM": "xterm"})
+    assert terminal.finish(90) == 0, terminal.text()
+    shown = terminal.text()
+    order = ["pilotage: lab: connecting with far", "lab: making the run's folder on far", "lab: asking far which of"]
+    order += ["lab: sending 2 of the script's files to far", "lab: opening the way by far (relay)"]
+    assert sorted(order, key=shown.index) == order
+    assert "lab: removing the run's folder on far" in shown
