@@ -55,6 +55,7 @@ MODULES = (
     "configuration",
     "login",
     "environment",
+    "equipment",
     "folders",
     "space",
     "machine",

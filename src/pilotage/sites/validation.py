@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pilotage.errors import SiteValueError, did_you_mean
+from pilotage.sites.environments import KINDS
 from pilotage.sites.merge import Path, Table
 from pilotage.sites.models import MODELS, SCHEDULERS, Site
 
@@ -83,6 +84,8 @@ def _key_path(location: Sequence[int | str], table: Table) -> Path:
     for part in location:
         if not isinstance(part, str) or (not isinstance(node, dict)):
             break
+        if part not in node and part == node.get("kind"):  # the member that this key has chosen
+            continue
         path += (part,)
         node = node.get(part)
     return path
@@ -93,9 +96,16 @@ def _words(detail: ErrorDetails, path: Path, table: Table) -> tuple[str, str | N
     value = detail.get("input")
     scheduler = str(table.data.get("scheduler", ""))
     if kind == "missing":
-        return f"missing required key {path[-1]!r}", f"a site of scheduler {scheduler!r} needs it"
+        chosen = _at(table.data, path[:-1]).get("kind") if len(path) > 1 else None
+        owner = f"an environment of kind {chosen!r}" if chosen else f"a site of scheduler {scheduler!r}"
+        return f"missing required key {path[-1]!r}", f"{owner} needs it"
+    if kind == "union_tag_not_found":
+        return f"missing required key 'kind' in {path[-1]!r}", f"one of {', '.join(KINDS)}"
+    if kind == "union_tag_invalid":
+        given = str(_at(table.data, path).get("kind"))
+        return f"unknown kind {given!r}", did_you_mean(given, KINDS) or f"one of {', '.join(KINDS)}"
     if kind == "extra_forbidden":
-        known_keys = _fields(scheduler, path[:-1])
+        known_keys = _fields(scheduler, path[:-1], table.data)
         near = did_you_mean(path[-1], known_keys)
         return f"unknown key {path[-1]!r}", near or f"known keys: {', '.join(sorted(known_keys))}"
     if isinstance(value, (datetime.time, datetime.date)):
@@ -110,11 +120,27 @@ def _words(detail: ErrorDetails, path: Path, table: Table) -> tuple[str, str | N
     return f"{expected}, got {value!r}", None
 
 
-def _fields(scheduler: str, table: Path) -> list[str]:
+def _at(data: Any, path: Path) -> dict[str, Any]:
+    """Return the table at a path, an empty one where there is none."""
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _fields(scheduler: str, path: Path, data: Any) -> list[str]:
     model: Any = MODELS.get(scheduler, Site)
-    for part in table:
+    for number, part in enumerate(path, 1):
         inner = model.model_fields.get(part)
-        model = getattr(inner, "annotation", None)
-        if not hasattr(model, "model_fields"):
+        model = _member(getattr(inner, "annotation", None), _at(data, path[:number]).get("kind"))
+        if model is None:
             return []
-    return [*model.model_fields, *([] if table else ["extends"])]
+    return [*model.model_fields, *([] if path else ["extends"])]
+
+
+def _member(annotation: Any, kind: Any) -> Any:
+    """Return the model that an annotation stands for, of several the one that the key ``kind`` chooses."""
+    if hasattr(annotation, "model_fields"):
+        field = annotation.model_fields.get("kind")
+        return annotation if field is None or kind in get_args(field.annotation) else None
+    found = (_member(part, kind) for part in get_args(annotation))
+    return next((one for one in found if one is not None), None)
