@@ -87,6 +87,41 @@ def take_the_port(run, seconds):
             process.communicate(timeout=10)
 
 
+def both_work(run):
+    """Wait until tasks have begun on both nodes."""
+
+    def nodes():
+        path = run.laptop.far(f"{run.folder}/ran")
+        return {line.split()[1] for line in path.read_text().splitlines()} if path.exists() else set()
+
+    wait_for(lambda: len(nodes()) == 2, "both nodes work", 60)
+
+
+def kill_the_guard(run, node):
+    """Kill the node guard, and with it the manager, while the block's other node goes on."""
+    here = namespaces([run.laptop.lab.host(node).process])
+    pools = {pid for pid, line in run.laptop.running().items() if "-m pilotage.worker.pool" in line}
+    mine = [pid for pid in pools if namespaces([pid]) == here and "python" in psutil.Process(pid).name()]
+    (guard,) = [pid for pid in mine if psutil.Process(pid).ppid() not in mine]
+    os.kill(guard, signal.SIGKILL)
+
+
+def cut_off(run, node, seconds):
+    """Let nothing of the way through to one node."""
+    (port,) = [event["detail"]["port"] for event in run.events() if event["kind"] == "way"]
+    rules = f"""table inet cut {{
+        chain input {{ type filter hook input priority 0; tcp sport {port} drop; }}
+        chain output {{ type filter hook output priority 0; tcp dport {port} drop; }}
+    }}"""
+    run.laptop.far("/home/cluster/cut").write_text(rules)
+    host = run.laptop.lab.host(node)
+    host.run(["nft", "-f", "/home/cluster/cut"])
+    try:
+        time.sleep(seconds)
+    finally:
+        host.run(["nft", "delete", "table", "inet", "cut"])
+
+
 def suspend_the_laptop(run, seconds):
     mine = namespaces([run.laptop.lab.host("laptop").process])
     stopped = [psutil.Process(pid) for pid in psutil.pids() if namespaces([pid]) == mine]
@@ -178,6 +213,32 @@ def test_who_tries_once_does_not_get_a_port_that_is_free_later(start):
     take_the_port(run, 8)
     with pytest.raises(AssertionError, match="no end"):
         run.ends_right()
+
+
+@pytest.mark.timeout(400)
+def test_a_guard_is_killed_and_its_manager_is_missed_as_others_are_heard(start):
+    """Nobody there can tell: its manager has ended with it, and the block goes on with the other node."""
+    run = start(more="engine = { rerun_lost = 5 }", count=800)
+    both_work(run)
+    kill_the_guard(run, "node2")
+    assert "on node2" in run.told("manager-silent", 30)
+    assert "on node2 is given up" in run.told("manager-lost", 180)
+    out, err = run.process.communicate(timeout=60)
+    assert (run.process.returncode, out) == (0, f"{sum(range(run.count))}\n"), err
+    assert len(set(run.ran())) == run.count + 1
+    run.nothing_is_left()
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("login", ["head", "head-gateway"])
+def test_one_node_is_cut_off_for_ninety_seconds(start, login):
+    """The other is heard all the time."""
+    run = start(login, count=800)
+    both_work(run)
+    cut_off(run, "node2", 90)
+    assert "on node2" in run.told("manager-silent", 5)
+    run.ends_right()
+    assert "manager-lost" not in {event["kind"] for event in run.events()}
 
 
 @pytest.mark.timeout(400)

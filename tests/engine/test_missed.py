@@ -30,7 +30,7 @@ def start(**changes):
     return through(provider=provider, heartbeat_threshold=900, max_workers_per_node=1, rerun_lost=5, **changes)
 
 def kill_one():
-    until(lambda: len(managers()) == 2)
+    until(lambda: len(parsl.dfk().executors["htex"].connected_managers()) == 2)  # one that has not come is not missed
     managers()[0].kill()
 """
 
@@ -52,7 +52,7 @@ def quick(tmp_path, monkeypatch):
 
 WORK = """
 with load(start()):
-    futures = [count(n, 0.2) for n in range(100)]
+    futures = [count(n, 0.2) for n in range(150)]
     until(lambda: len(ran()) > 10)
     kill_one()
 """
@@ -61,7 +61,7 @@ with load(start()):
 def test_it_is_missed_and_what_it_had_runs_elsewhere(run, quick):
     quick(15.0, 8.0)
     run(
-        TUNNEL + BLOCK + WORK + "    assert [future.result(timeout=90) for future in futures] == list(range(100))\n"
+        TUNNEL + BLOCK + WORK + "    assert [future.result(timeout=90) for future in futures] == list(range(150))\n"
         "assert told('manager-lost'), 'whatever ends with the last call'\n"
     )
 
