@@ -117,6 +117,27 @@ def test_what_is_too_large_is_told(folder, monkeypatch):
         carried(len, (File("mine"),), {})
 
 
+def test_what_comes_back_and_is_too_large_fails_the_call(folder, monkeypatch):
+    """What it has said comes back all the same."""
+    monkeypatch.setattr("pilotage.worker.carried.MOST", 1000)
+    words = "echo words; head -c 900 /dev/zero >{outputs[0]}; head -c 800 /dev/zero >{outputs[1]}"
+    given = {"stdout": ("mine.out", "w"), "outputs": [File("mine.a"), File("mine.b")]}
+    with pytest.raises(TooLargeError, match=r"mine\.a: .*at most .* come back with a call; larger ones must"):
+        elsewhere(remote_side_bash_executor, lambda outputs, **_: words.format(outputs=outputs), **given)
+    assert (folder / "mine.out").read_text().endswith("words\n")
+    assert (folder / "mine.a").stat().st_size == 900
+    assert not (folder / "mine.b").exists()
+
+
+def test_a_call_that_fails_brings_what_is_not_too_large(folder, monkeypatch):
+    monkeypatch.setattr("pilotage.worker.carried.MOST", 1000)
+    words = "echo why >&2; head -c 2000 /dev/zero; exit 3"
+    with pytest.raises(BashExitFailure):
+        elsewhere(remote_side_bash_executor, lambda **_: words, stdout=("mine.out", "w"), stderr=("mine.err", "w"))
+    assert (folder / "mine.err").read_text().endswith("why\n")
+    assert not (folder / "mine.out").exists()
+
+
 def test_nothing_is_left_where_it_ran(folder, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
     (folder / "tmp").mkdir()

@@ -16,15 +16,9 @@ from typing import Any
 
 from parsl.data_provider.files import File
 
-from pilotage.worker.carried import NotLanded, Sent, Wanted, run
+from pilotage.worker.carried import MOST, NotLanded, Sent, TooLargeError, Wanted, run
 
-MOST = 64 << 20
-"""Bytes of the files of one call, at most."""
 STREAMS = ("stdout", "stderr")
-
-
-class TooLargeError(ValueError):
-    """The files of a call are too large to go with it."""
 
 
 def carried(

@@ -28,6 +28,7 @@ def send(folder: Path, far: FarFolder, keys: Path | None, files: Sequence[Path])
     keys: Parsl's ``certificates`` in the folder, None where there are none.
     files: others in the folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)  # without keys nobody has made it yet
     with tempfile.TemporaryDirectory(dir=folder, prefix=".sent-") as made:  # 0700, as Parsl wants it
         if keys is not None:
             _write_client_keys(keys, Path(made) / keys.relative_to(folder))

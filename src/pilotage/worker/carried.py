@@ -17,12 +17,18 @@ from typing import Any, NamedTuple
 
 from pilotage.worker import processes
 
+MOST = 64 << 20
+"""Bytes of the files that go with a call, and of those that come back with it, at most."""
 FILES = "pilotage_files"
 """Attribute of an exception that holds what its call has written."""
 
 FOLDERS = "PILOTAGE_FILES"
 """Environment variable that says how the names of calls' folders begin on this node."""
 PREFIX = "pilotage-files-"
+
+
+class TooLargeError(ValueError):
+    """The files of a call are too large to go with it, or to come back."""
 
 
 class Sent(NamedTuple):
@@ -88,6 +94,9 @@ def run(
     function, args, kwargs: the call; Parsl's Files in it are told where they are here.
     sent: what travels with it.
     wanted: what is to come back, as far as it is there in the end.
+
+    Raises TooLargeError where that is more than 64 MiB; of that, and of a call that fails, what is not too large comes
+    back.
     """
     with tempfile.TemporaryDirectory(prefix=os.environ.get(FOLDERS, PREFIX), ignore_cleanup_errors=True) as folder:
         here: dict[str, str] = {}
@@ -102,9 +111,10 @@ def run(
         streams = {name: _stream(kwargs[name], here) for name in ("stdout", "stderr") if name in kwargs}
         try:
             outcome = function(*args, **{**kwargs, **streams})
+            _limit(wanted, here)
         except Exception as error:
             with contextlib.suppress(AttributeError, TypeError):  # one without attributes of its own
-                setattr(error, FILES, Landed(None, _written(wanted, here)))
+                setattr(error, FILES, Landed(None, _written(_fitting(wanted, here), here)))
             raise
         return Landed(outcome, _written(wanted, here))
 
@@ -136,6 +146,33 @@ def _remove(whose: Callable[[str], bool]) -> None:
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             if whose(folder.name) and folder.lstat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _limit(wanted: Iterable[Wanted], here: Mapping[str, str]) -> None:
+    sizes = {one.path: _size(here[one.path]) for one in wanted}
+    total = sum(sizes.values())
+    if total > MOST:
+        largest = max(sizes, key=lambda path: sizes[path])
+        raise TooLargeError(
+            f"the files that this call has written are {total / 2**20:.1f} MiB ({largest}: "
+            f"{sizes[largest] / 2**20:.1f} MiB), and at most {MOST / 2**20:g} MiB come back with a call; "
+            "larger ones must be written where the workers keep them, and their path returned"
+        )
+
+
+def _fitting(wanted: Iterable[Wanted], here: Mapping[str, str]) -> list[Wanted]:
+    """Return what may come back of more than that: the first ones that fit together."""
+    found, room = [], MOST
+    for one in wanted:
+        size = _size(here[one.path])
+        if size <= room:
+            found.append(one)
+            room -= size
+    return found
+
+
+def _size(path: str) -> int:
+    return Path(path).stat().st_size if Path(path).is_file() else 0
 
 
 def _written(wanted: Iterable[Wanted], here: Mapping[str, str]) -> list[tuple[Wanted, bytes]]:
