@@ -1,12 +1,16 @@
 """`pilotage check` of sites that are reached by SSH, with a real sshd and a stand-in for Slurm's commands."""
 
 import json
+import signal
 import socket
+import subprocess
 import sys
+import time
 
 import pytest
 
 from pilotage.hosts.openssh import OpenSSHHost
+from program import PROGRAM
 
 NODES = "debug|2|4|4096|(null)|idle|(null)|n[1-2]"
 SLURM = {
@@ -144,6 +148,33 @@ WELCOME = 'ForceCommand echo Welcome; eval "$SSH_ORIGINAL_COMMAND"'
 def test_a_shell_that_talks_to_programs(check):
     found = check()["login"]
     assert (found["status"], found["message"]) == ("warning", "far says 'Welcome' to a program")
+
+
+@on_path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_check_that_is_killed_leaves_no_folder(check, server, pilotage, user_file, tmp_path, number):
+    """Not in the middle of its look at the way back either, when it has made a run's folder there."""
+    user_file(LOGIN.format(python=sys.executable, folder=tmp_path, more=""))
+    process = subprocess.Popen(
+        [PROGRAM, "check", "mine"], env=pilotage.env(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: list(tmp_path.glob("there/runs/*.check")) or process.poll() is not None)
+        assert process.poll() is None
+        process.send_signal(number)
+        process.wait(30)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not (tmp_path / "there").exists())
+    pilotage.ask("login", "far", "--end")
+
+
+def wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.01)
 
 
 def test_commands_that_are_not_there(check):

@@ -38,6 +38,8 @@ FOLDER = (
 """For ``sh -c``: write to a folder, which is made and removed again where it is not there, and describe it in lines."""
 REMOVE = NAMED + "top=$2; " + AWAY
 """For ``sh -c``: remove a folder that is empty, and what it is in up to the path that is the second argument."""
+WHEN_OVER = 'trap "" HUP; cat >/dev/null; rm -rf -- "$3"; ' + REMOVE
+"""For ``sh -c``: when what is read ends, remove first the path that is the third argument: also when we are killed."""
 SPACE = r"^space .*? (\S+) +\d+ +\d+ +(\d+) +\S+ +(/.*)$"
 FILES = r"^files .*? (\d+) +\d+ +(\d+) +\S+ +/.*$"
 

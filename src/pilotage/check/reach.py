@@ -13,13 +13,14 @@ from pathlib import Path
 from pilotage.assembly.configs import python_outside
 from pilotage.check.context import Context
 from pilotage.check.finding import Finding, failed, listed, ok, skipped
-from pilotage.check.login import REMOVE, Folder, OnHosts, folder_on
+from pilotage.check.login import WHEN_OVER, Folder, OnHosts, folder_on
 from pilotage.check.probe import probe
 from pilotage.errors import HostError
+from pilotage.hosts.base import Completed
 from pilotage.hosts.far import FarFolder
 from pilotage.hosts.openssh import LOOPBACK, OpenSSHHost
 from pilotage.hosts.way import Way
-from pilotage.sites.models import BatchSite
+from pilotage.sites.models import BatchSite, Site
 
 WORD = b"pilotage check\n"
 ASK = (
@@ -66,6 +67,20 @@ def _no_way(context: Context, name: str, error: HostError) -> Finding:
     )
 
 
+@contextlib.contextmanager
+def _removed(site: Site, host: OpenSSHHost, found: Folder | Completed, folder: FarFolder) -> Iterator[None]:
+    """Have a host remove a folder that is made there now, when we are through, or gone: no journal has it."""
+    if not isinstance(found, Folder):
+        yield
+        return
+    words = [getattr(site, "run_folder", ""), found.new, f"{found.path}/{folder.name}"]
+    with host.session(["sh", "-c", WHEN_OVER, "sh", *words]) as process:
+        try:
+            yield
+        finally:
+            process.communicate()  # closes its input: by that it begins
+
+
 def _tried(context: Context, name: str, host: OpenSSHHost, port: int) -> str:
     """Return how workers of a host come here; raises HostError where they do not."""
     site, python = context.site, python_outside(context.resolved)
@@ -75,7 +90,7 @@ def _tried(context: Context, name: str, host: OpenSSHHost, port: int) -> str:
         way = Way(folder, python, site.reach, site.inside_address)
     else:
         way = Way(folder, python, "node", nodes_connect=False)
-    with tempfile.TemporaryDirectory() as here:
+    with tempfile.TemporaryDirectory() as here, _removed(site, host, found, folder):
         try:
             folder.begin(Path(here))
             address, opened = way.open(port)
@@ -83,8 +98,6 @@ def _tried(context: Context, name: str, host: OpenSSHHost, port: int) -> str:
         finally:
             way.close()
             folder.end()
-            if isinstance(found, Folder):
-                host.run(["sh", "-c", REMOVE, "sh", getattr(site, "run_folder", ""), found.new])
     if answer.stdout.strip() != WORD.decode().strip():
         last = (answer.stderr.strip() or f"nothing is heard at {address}:{opened}").splitlines()[-1]
         raise HostError(f"the way by {way.reach} leads nowhere: {last}", hint="try another reach: relay or node")

@@ -99,7 +99,7 @@ class FarFolder:
         self.label = label or host.destination
         self._base = base
         own = "" if number is None else str(number)
-        self._name = ".".join(filter(None, [journal.run_id() or f"load-{secrets.token_hex(4)}", label, own]))
+        self.name = ".".join(filter(None, [journal.run_id() or f"load-{secrets.token_hex(4)}", label, own]))
         self._lock = threading.Lock()
         self._key = ""
         self.here = Path()
@@ -121,12 +121,12 @@ class FarFolder:
         base = self._base
         if base == "~" or base.startswith("~/"):
             base = self.host.identity().home + base[1:]
-        path = f"{base}/{self._name}"
+        path = f"{base}/{self.name}"
         self.here = here
         self.host.hold()
         self._key = journal.intend("remote_folder", **self.host.place, path=path, into=str(here))
         try:
-            done = self.host.run(["sh", "-c", MAKE, "sh", base, self._name])
+            done = self.host.run(["sh", "-c", MAKE, "sh", base, self.name])
         except HostError:  # nobody knows whether it is there: the journal keeps it
             self.host.release()
             raise
