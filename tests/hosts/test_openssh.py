@@ -151,6 +151,7 @@ def test_what_the_other_side_is_given():
     assert "\n" not in command
     assert command.endswith(f"sh 2 mark echo {quoted(chr(97) + chr(39) + 'b!')}")
     assert ended("words\nmark 7\nmore\n", "mark") == ("words\nmore\n", 7)
+    assert ended("Welcome\nmark\nwords\nmark 7\nmore\n", "mark") == ("words\nmore\n", 7)
     assert ended("words", "mark") == ("words", None)
 
 
@@ -168,7 +169,7 @@ def test_login_shells_of_all_kinds(cache, tmp_path, program):
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "LD_LIBRARY_PATH": libraries, "TERM": "dumb"}
     done = subprocess.run([shell, "-c", command], capture_output=True, env=environment, check=False)
     assert ended(done.stderr.decode(), "mark") == ("", 0)
-    assert done.stdout.decode() == "\0".join([*words, ""])
+    assert done.stdout.decode() == "mark\n" + "\0".join([*words, ""])
 
 
 def test_a_port_of_ours_is_brought_to_one_there(far):

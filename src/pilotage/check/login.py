@@ -112,7 +112,8 @@ class Login(OnHosts):
         for name, host in context.hosts.items():
             context.say(f"connecting with {name}")
             try:
-                told[name] = _who(host.run(["sh", "-c", WHO], timeout=20))
+                who, noise = _who(host.run(["sh", "-c", WHO], timeout=20))
+                told[name] = who, noise or " ".join(getattr(host, "noise", "").split())[:100]
             except HostError as error:
                 problems[name] = error
         context.memory["reached"] = list(told)
@@ -121,7 +122,7 @@ class Login(OnHosts):
         loud = [name for name, (_, noise) in told.items() if noise]
         where, command = _place(context), f"ssh {shlex.quote(next(iter(told)))} true"
         if loud:
-            hint = "what its shell writes gets between files and logs: let ~/.bashrc there write to people only"
+            hint = "scp and others take it for what they asked for: let ~/.bashrc there write to people only"
             said = told[loud[0]][1]
             return warning(f"{loud[0]} says {said!r} to a program", hint=hint, where=where, command=command)
         return ok(f"{listed(who for who, _ in told.values())}: nothing is asked", command=command)

@@ -14,6 +14,7 @@ import math
 import os
 import re
 import secrets
+import select
 import shlex
 import shutil
 import subprocess
@@ -52,6 +53,8 @@ WHILE_CONNECTED = (
     'wait "$it"; code=$?; kill "$watch" 2>/dev/null; exit "$code"'
 )
 """For ``sh -c``: run a command that reads nothing, and end it when what would be read ends: with the connection."""
+ANNOUNCED = 'echo "$1"; shift; exec "$@"'
+"""For ``sh -c``: run what follows the first word, which is written before all that it writes."""
 OURS = ("RemoteCommand=none", "ClearAllForwardings=yes", "LogLevel=INFO", "StrictHostKeyChecking=yes")
 """In the place of the user's settings: no command and no ports for people, no silence on what went wrong, and no key
 that is accepted unseen, should a command find the shared connection gone and make its own."""
@@ -102,6 +105,7 @@ class OpenSSHHost:
         self._lock = threading.Lock()
         self._key = ""
         self._known: Identity | None = None
+        self.noise = ""
         self.place: Mapping[str, str] = {"login": destination}
 
     @property
@@ -209,13 +213,16 @@ class OpenSSHHost:
     def session(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a program there that goes on as long as its input does: what it reads is the pipe's; see `run`."""
         self.connect()
-        command = " ".join(map(quoted, ["exec", *argv]))
-        return subprocess.Popen(
+        mark = secrets.token_hex(8)
+        command = " ".join(map(quoted, ["exec", "sh", "-c", ANNOUNCED, "sh", mark, *argv]))
+        process = subprocess.Popen(
             [*self._ssh("-o", "ControlMaster=no", "-T"), self.destination, command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        _skip(process, mark)
+        return process
 
     def attended(self, argv: Sequence[str], *, terminal: bool) -> int:
         """Run a program there with our stdout and stderr, until it ends or we do; return its exit code.
@@ -223,10 +230,17 @@ class OpenSSHHost:
         With ``terminal`` it has our terminal; else it reads nothing, and ends when its connection does.
         """
         self.connect()
-        words = ["exec", *argv] if terminal else ["exec", "sh", "-c", WHILE_CONNECTED, "sh", *argv]
+        mark = secrets.token_hex(8)
+        alone = ["sh", "-c", ANNOUNCED, "sh", mark, "sh", "-c", WHILE_CONNECTED, "sh", *argv]
+        words = ["exec", *(argv if terminal else alone)]
         options = ["-o", "ControlMaster=no", "-o", "LogLevel=ERROR", "-t" if terminal else "-T"]
         command = [*self._ssh(*options), self.destination, " ".join(map(quoted, words))]
-        with subprocess.Popen(command, stdin=None if terminal else subprocess.PIPE) as process:
+        pipe = None if terminal else subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+            if process.stdout is not None:
+                _skip(process, mark)
+                while found := os.read(process.stdout.fileno(), 1 << 16):
+                    _write(1, found)
             return process.wait()
 
     def run(self, argv: Sequence[str], *, timeout: float = 30, stdin: bytes = b"") -> Completed:
@@ -299,7 +313,9 @@ class OpenSSHHost:
         err, code = ended(done.stderr.decode(errors="replace"), mark)
         if code is None:  # the command has not come to its end, or was never begun
             raise self._error(err)
-        return code, done.stdout, err
+        noise, _, out = done.stdout.partition(f"{mark}\n".encode())
+        self.noise = noise.decode(errors="replace")
+        return code, out, err
 
     def _ssh(self, *more: str) -> list[str]:
         alive = (f"ServerAliveInterval={ALIVE}", "ServerAliveCountMax=4", f"ConnectTimeout={CONNECT}")
@@ -447,10 +463,12 @@ def remote_command(argv: Sequence[str], timeout: float, mark: str) -> str:
     """Return what a login shell there, of whatever kind, is given to run ``argv``.
 
     One line, and nothing that shells see differently but single quotes. Where the program ``timeout`` is there, it ends
-    a command that is late. The last line of stderr is ``mark`` and the exit code.
+    a command that is late. Before it, both streams have a line with ``mark``: what is before that is a login script's.
+    The last line of stderr is ``mark`` and the exit code.
     """
     script = (
-        "limit=$1; mark=$2; shift 2; if command -v timeout >/dev/null 2>&1; then begun=$(date +%s); "
+        'limit=$1; mark=$2; shift 2; echo "$mark"; echo "$mark" >&2; '
+        "if command -v timeout >/dev/null 2>&1; then begun=$(date +%s); "
         'timeout -k 2 "$limit" "$@"; code=$?; if [ "$code" = 124 ] || [ "$code" = 137 ]; then '
         'if [ $(($(date +%s) - begun)) -ge "$limit" ]; then code=124; echo "no answer within $limit s" >&2; fi; fi; '
         'else "$@"; code=$?; fi; echo "$mark $code" >&2'
@@ -474,7 +492,27 @@ def ended(stderr: str, mark: str) -> tuple[str, int | None]:
     found = re.search(rf"{mark} (\d+)\n", stderr)
     if found is None:
         return stderr, None
-    return stderr[: found.start()] + stderr[found.end() :], int(found[1])
+    own = stderr.find(f"{mark}\n")
+    begin = 0 if own < 0 else own + len(mark) + 1
+    return stderr[begin : found.start()] + stderr[found.end() :], int(found[1])
+
+
+def _skip(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Read what a session writes up to the line that says that its command begins, and nothing of what follows."""
+    if process.stdout is None:
+        return
+    stream, line, seen, end = process.stdout.fileno(), f"{mark}\n".encode(), bytearray(), time.monotonic() + CONTROL
+    while not seen.endswith(line):
+        ready, _, _ = select.select([stream], [], [], max(end - time.monotonic(), 0))
+        byte = os.read(stream, 1) if ready else b""
+        if not byte:  # whoever reads on sees that it has ended, or says nothing
+            return
+        seen += byte
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(descriptor, text) :]
 
 
 @contextlib.contextmanager
