@@ -1,5 +1,6 @@
 """What breaks between a laptop and the nodes: nothing is lost, nothing runs twice, it is told, and nothing is left."""
 
+import contextlib
 import os
 import re
 import signal
@@ -9,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from clusters.cluster_run import wait_for
+from clusters.cluster_run import WITHIN, wait_for
 from clusters.far_run import SCRIPT, FarRun
 from clusters.labs import namespaces
 from clusters.test_login import laptop_site as laptop_site
@@ -268,17 +269,29 @@ def test_with_parsls_patience_a_laptop_that_was_suspended_has_lost_its_workers(s
 
 
 def test_the_far_disk_is_full(laptop, laptop_site):
-    laptop.run(
-        "sh", "-c", "mkdir -p /home/cluster/small && mount -t tmpfs -o size=64k tmpfs /home/cluster/small", host="head"
-    )
-    try:
+    with small_disk(laptop, laptop_site) as run:
         laptop.run("sh", "-c", "head -c 1M /dev/zero >/home/cluster/small/full", host="head")
-        laptop_site("head", "", "/home/cluster/small")
-        laptop.place("a.py", "import parsl\nwith parsl.load():\n    pass\n")
-        done = laptop.pilotage("run", "--site", "lab", "a.py")
+        done = run()
         assert done.returncode != 0
         assert "No space left on device" in done.stderr
         assert "Traceback" not in done.stderr
+        assert laptop.run("ls", "-A", "/home/cluster/small", host="head").stdout == "full\n"
+        assert run(CLUSTERS_WITHOUT="writing").returncode == 0, "who does not look sees nothing of it"
+        laptop.run("rm", "/home/cluster/small/full", host="head")
+        done = run()
+        assert done.returncode == 0, f"it is that which made it fail: {done.stderr}"
+
+
+@contextlib.contextmanager
+def small_disk(laptop, laptop_site):
+    """Let the runs' folder be on a disk of 512 KiB, which the head alone has; yields what runs a script there."""
+    small = "mkdir -p /home/cluster/small && mount -t tmpfs -o size=512k tmpfs /home/cluster/small"
+    laptop.run("sh", "-c", small, host="head")
+    laptop_site("head-gateway", "init_blocks = 0", "/home/cluster/small")  # without a relay, which is sent, too
+    laptop.place("a.py", "import parsl\nwith parsl.load():\n    pass\n")
+    try:
+        words = ("run", "--site", "lab", "--no-sync", "a.py")
+        yield lambda **more: laptop.pilotage(*words, env={"PYTHONPATH": str(WITHIN), **more})
     finally:
         laptop.run("umount", "/home/cluster/small", host="head")
 
