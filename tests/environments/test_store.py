@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from hosts.sshd import Sshd, reason
+from pilotage.environments import scripts
 from pilotage.environments.recipe import Recipe
 from pilotage.environments.store import PART, Store
-from pilotage.errors import BuildError
+from pilotage.errors import BuildError, StorageError
 from pilotage.hosts.local import LocalHost
 from pilotage.hosts.openssh import OpenSSHHost
 
@@ -193,7 +194,125 @@ def test_what_a_run_links_to_stays(store, recipe, tmp_path):
     assert store.remove(recipe.digest) == "removed"
     assert not Path(path).exists()
     assert store.kept() == []
-    assert store.remove(recipe.digest) == ""
+    assert store.remove(recipe.digest) == "it is not there"
+
+
+def test_who_links_while_it_is_being_removed_has_it_built_anew_or_keeps_it(store, recipe, tmp_path, monkeypatch):
+    run = tmp_path / "runs" / "a-run"
+    run.mkdir(parents=True)
+    path = Path(store.ensure(recipe))
+    store.release()
+    asks = f'sh -c {shlex.quote(scripts.ASK)} sh "$1" "$2" {shlex.quote(str(run / "environment"))} </dev/null\n'
+    before_it_looks, after = (scripts.REMOVE.replace(at, asks + at, 1) for at in ("for link in", "rm -rf"))
+    monkeypatch.setattr(scripts, "REMOVE", before_it_looks)
+    assert store.remove(recipe.digest) == "used by a-run"
+    assert store.verify(recipe) is None
+    (run / "environment").unlink()
+    monkeypatch.setattr(scripts, "REMOVE", after)
+    assert store.remove(recipe.digest) == "removed"  # and it was not told to be whole
+    assert not path.exists()
+
+
+def test_what_was_in_the_folder_before_stays(store, recipe):
+    base = Path(store.base)
+    base.mkdir(parents=True, mode=0o750)
+    mine = [base / name for name in (".tmux.conf", ".config.lock", "config/x", "files/thesis.tex", "files/.part-time")]
+    for one in mine:
+        one.parent.mkdir(exist_ok=True)
+        one.write_text("mine")
+        os.utime(one, (0, 0))
+    store.ensure(recipe)
+    store.release()
+    store.sweep(0)
+    assert [one.read_text() for one in mine] == ["mine"] * len(mine)
+    assert base.stat().st_mode & 0o777 == 0o750
+
+
+def test_a_folder_that_anybody_may_write_to_is_refused(store, recipe):
+    base = Path(store.base)
+    base.mkdir(parents=True)
+    base.chmod(0o1777)
+    with pytest.raises(BuildError, match="others may write to the folder"):
+        store.ensure(recipe)
+
+
+def test_a_large_file_that_has_not_come_whole_is_not_taken(store, recipe, tmp_path, monkeypatch):
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom(PART + 17))
+    whole = replace(recipe, files={"word": large})
+    run = type(store.host).run
+
+    def cut(host, argv, *, timeout=30, stdin=b""):
+        return run(host, argv, timeout=timeout, stdin=stdin[:5] if len(stdin) == 17 else stdin)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.host), "run", cut)
+        with pytest.raises(BuildError, match="it has not come whole"):
+            store.ensure(whole)
+    assert list((Path(store.base) / "files").iterdir()) == []
+    assert (Path(store.ensure(whole)) / "word").read_bytes() == large.read_bytes()
+
+
+def test_two_machines_send_the_same_file_at_once(store, recipe, tmp_path, monkeypatch):
+    large = tmp_path / "large"
+    large.write_bytes(os.urandom(2 * PART + 17))
+    store.ensure(recipe)
+    barrier = threading.Barrier(2, timeout=60)
+    errors = []
+
+    def send():
+        try:
+            store._send_large("the digest", large, large.stat().st_size, lambda _: barrier.wait())
+        except BuildError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=send) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert (Path(store.base) / "files" / "the digest").read_bytes() == large.read_bytes()
+
+
+def test_a_disk_without_locks_or_links_will_do(tmp_path, recipe, private_home, monkeypatch):
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, words in (
+        ("flock", "echo 'flock: 9: Function not implemented' >&2; exit 65"),
+        ("ln", "case $* in *-s*) exec /bin/ln \"$@\";; esac; echo 'Operation not permitted' >&2; exit 1"),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{words}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    store = Store(LocalHost(), f"{tmp_path}/environments")
+    path = Path(store.ensure(recipe))
+    store.release()
+    half = path.parent / (2 * "0123456789abcdef")
+    half.mkdir()
+    (path.parent / f".{half.name}.lock").touch()
+    assert (path / "word").read_text() == "a word"
+    store.sweep(60)
+    assert half.exists()  # somebody may be building it
+    assert store.remove(recipe.digest) == "removed"
+
+
+def test_what_is_looked_after_behind_a_build_is_no_reason_to_fail(store, recipe, monkeypatch):
+    monkeypatch.setattr(scripts, "CLEAR", "echo it is slow >&2; exit 1")
+    assert store.ensure(recipe) == store.path(recipe)
+
+
+def test_one_that_goes_while_it_is_listed_is_left_out(store, recipe, tmp_path, monkeypatch):
+    paths = [store.ensure(replace(recipe, content={"word": str(number)})) for number in range(2)]
+    gone = f"rm -rf -- {shlex.quote(paths[0])}\n  used="
+    monkeypatch.setattr(scripts, "LIST", scripts.LIST.replace("used=", gone))
+    assert [f"{store.base}/{one.digest}" for one in store.kept()] == [paths[1]]
+
+
+@pytest.mark.parametrize("folder", ["/proc/nothing", "/dev/null/nothing"])
+def test_a_folder_that_cannot_be_made_is_told(recipe, private_home, folder):
+    with pytest.raises(StorageError, match=folder):
+        Store(LocalHost(), folder).ensure(recipe)
 
 
 def test_what_a_process_here_uses_stays(tmp_path, recipe, private_home):
@@ -210,7 +329,7 @@ def test_the_old_and_the_half_made_are_swept(store, recipe):
     store.release()
     long_ago = time.time() - 61 * 86400
     os.utime(f"{old}/.pilotage.json", (long_ago, long_ago))
-    half = Path(store.base) / "0123456789abcdef"
+    half = Path(store.base) / (2 * "0123456789abcdef")
     half.mkdir()
     Path(f"{store.base}/.{half.name}.lock").touch()
     assert store.sweep(60) == [recipe.digest]

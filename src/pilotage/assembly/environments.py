@@ -138,5 +138,5 @@ def prune(place: Place, days: float, digests: Sequence[str] = ()) -> list[tuple[
     before = time.time() - days * 86400
     chosen = [one for one in place.store.kept() if (one.digest in digests if digests else one.used <= before)]
     outcome = [(one, place.store.remove(one.digest)) for one in chosen]
-    place.store.sweep(max(int(days), 1))
+    place.store.clear(max(int(days), 1))
     return outcome

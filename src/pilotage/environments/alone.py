@@ -35,7 +35,9 @@ def alone(place: str, waiting: Callable[[], object] = lambda: None) -> Iterator[
 def hold(environment: Path) -> int:
     """Keep others from removing an environment of this machine; what is returned is closed when it is not used more."""
     use = os.open(environment.parent / f".{environment.name}.use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(use, fcntl.LOCK_SH)
+    os.utime(use)  # old ones are removed where there is no environment
+    with contextlib.suppress(OSError):  # a disk that knows no locks
+        fcntl.flock(use, fcntl.LOCK_SH)
     return use
 
 

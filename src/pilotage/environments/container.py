@@ -119,7 +119,7 @@ def _sent(
     if wanted.runtime == "charliecloud" and ".tar" in path.suffixes:
         return "{prefix}/image", 'mkdir "$1/image"\ntar -C "$1/image" -xpf "$2/image"\n'
     name = {"podman": "image.tar", "charliecloud": "image.sqfs"}.get(wanted.runtime, "image.sif")
-    return f"{{prefix}}/{name}", f'ln "$2/image" "$1/{name}"\n'
+    return f"{{prefix}}/{name}", f'ln "$2/image" "$1/{name}" 2>/dev/null || cp "$2/image" "$1/{name}"\n'
 
 
 def _built(

@@ -16,37 +16,52 @@ done
 :
 """
 """Say what the host is, and which of the programs that are given it has."""
+LOCK = r"""
+lock() {  # 1 where another has it, or has it for too long; a disk that knows no locks is as if there were no flock
+  if command -v flock >/dev/null; then flock "$@" 2>/dev/null || [ "$?" != 1 ]; fi
+}
+"""
+EACH = "each='" + 32 * "?" + "'\n"
+"""What the name of an environment looks like, beside hex digits: in the folder may be what is not ours."""
 ASK = r"""
-set -e; umask 077; mkdir -p -- "$1/files"; cd -- "$1"; chmod 700 .
-if [ -e "$2/.pilotage.json" ]; then
-  touch -- "$2/.pilotage.json"; if [ -n "$3" ]; then ln -sfn -- "$1/$2" "$3"; fi; echo whole; exit 0
-fi
+set -e; umask 077; mkdir -p -- "$1/files"; cd -- "$1"
+[ -O . ] && [ -z "$(find . -prune -perm -2)" ] || { echo "others may write to the folder" >&2; exit 1; }
+if [ -n "$3" ]; then ln -sfn -- "$1/$2" "$3"; fi  # first: who removes one looks for links last
+touch -c -- "$2/.pilotage.json"; if [ -e "$2/.pilotage.json" ]; then echo whole; exit 0; fi
 while read -r name; do if [ -e "files/$name" ]; then touch -- "files/$name"; else echo "$name"; fi; done
 """
-"""Say ``whole`` where an environment is there, and link to it; else which of the files read are not."""
+"""Link to an environment, and say ``whole`` where it is there; else say which of the files read are not."""
 TAKE = r"""
 set -e; umask 077; cd -- "$1/files"; new=$(mktemp -d ./.new-XXXXXX); trap 'rm -rf -- "$new"' EXIT
 tar -xmof - -C "$new"; for one in "$new"/*; do mv -f -- "$one" .; done
 """
 """Take files from an archive."""
 PART = r"""
-set -e; umask 077; cd -- "$1/files"; if [ "$3" = 0 ]; then rm -f -- ".part-$2"; fi
-[ "$(wc -c < ".part-$2" 2>/dev/null || echo 0)" = "$3" ] || { echo "another has sent it meanwhile" >&2; exit 1; }
-cat >> ".part-$2"; if [ "$4" = last ]; then mv -f -- ".part-$2" "$2"; fi
+set -e; umask 077; cd -- "$1/files"; part=.part-$2-$3
+size() { if [ -e "$part" ]; then wc -c < "$part"; else echo 0; fi; }
+[ "$(size)" -eq "$4" ] || { echo "a part of it is not there any more" >&2; exit 1; }
+cat >> "$part"
+[ "$(size)" -eq "$5" ] || { rm -f -- "$part"; echo "it has not come whole" >&2; exit 1; }
+if [ "$6" = last ]; then mv -f -- "$part" "$2"; fi
 """
-"""Take the next part of a large file, which begins at a number of bytes."""
-BUILD = r"""
+"""Take the next part of a large file from one sender, by the numbers of bytes at which it begins and ends.
+
+What is read ends too where a connection does.
+"""
+BUILD = (
+    LOCK
+    + r"""
 set -e; umask 077; cd -- "$1"; base=$1 digest=$2 link=$3 limit=$4 build=$5 check=$6
-exec 9>>".$digest.lock"
-if command -v flock >/dev/null; then
-  flock -w "$limit" 9 || { echo "another run builds it, for too long" >&2; exit 75; }
-fi
+exec 9>>".$digest.lock"; touch -- ".$digest.lock"
+lock -w "$limit" 9 || { echo "another run builds it, for too long" >&2; exit 75; }
 if [ ! -e "$digest/.pilotage.json" ]; then
   rm -rf -- "$digest" ".$digest.files"
   trap 'rm -rf -- "$base/$digest" "$base/.$digest.files"' EXIT; trap 'exit 143' HUP INT TERM
   mkdir -- "$digest" ".$digest.files"; mark=".$digest.files/.mark"
   { IFS= read -r line; printf '%s\n' "$line" > "$mark"
-    while read -r name as; do ln -- "files/$name" ".$digest.files/$as"; done; }
+    while read -r name as; do  # some disks have links within one folder only, or none
+      ln -- "files/$name" ".$digest.files/$as" 2>/dev/null || cp -- "files/$name" ".$digest.files/$as"
+    done; }
   if ! (cd -- "$digest"; exec sh -c "$build" sh "$base/$digest" "$base/.$digest.files") </dev/null >".$digest.log" 2>&1
   then
     tail -c 4000 ".$digest.log" >&2
@@ -59,47 +74,57 @@ if [ ! -e "$digest/.pilotage.json" ]; then
 fi
 touch -- "$digest/.pilotage.json"; if [ -n "$link" ]; then ln -sfn -- "$base/$digest" "$link"; fi
 """
+)
 """Make an environment, where it is not there, from what is read: its mark, and the files by their names."""
 LIST = r"""
 cd -- "$1" 2>/dev/null || exit 0
-for one in */; do one=${one%/}
-  case $one in files) continue;; esac
-  if [ -e "$one/.pilotage.json" ]; then
-    printf '%s %s %s ' "$one" "$(stat -c %Y -- "$one/.pilotage.json")" "$(du -sk -- "$one" | cut -f1)"
-    for link in "$2"/*/environment; do
-      if [ "$link" -ef "$one" ]; then printf '%s:' "$(basename -- "$(dirname -- "$link")")"; fi
-    done
-    printf ' %s\n' "$(head -n 1 -- "$one/.pilotage.json")"
-  fi
+for one in */; do
+  one=${one%/}; runs=
+  used=$(stat -c %Y -- "$one/.pilotage.json" 2>/dev/null) || continue
+  size=$(du -sk -- "$one" 2>/dev/null | cut -f1); mark=$(head -n 1 -- "$one/.pilotage.json" 2>/dev/null)
+  for link in "$2"/*/environment; do
+    if [ "$link" -ef "$one" ]; then runs=$runs$(basename -- "$(dirname -- "$link")"):; fi
+  done
+  printf '%s\t%s\t%s\t%s\t%s\n' "$one" "$used" "${size:-0}" "$runs" "$mark"
 done
 """
 """Say of each environment its digest, when it was asked for last, its KiB, the runs that link to it, and its mark."""
-REMOVE = r"""
-set -e; umask 077; cd -- "$1"; [ -e "$2" ] || exit 0
+REMOVE = (
+    LOCK
+    + r"""
+set -e; umask 077; cd -- "$1"; [ -e "$2" ] || { echo "it is not there"; exit 0; }
 exec 8>>".$2.use" 9>>".$2.lock"
-if command -v flock >/dev/null; then
-  flock -n 9 || { echo "it is being built"; exit 0; }; flock -n 8 || { echo "a run uses it"; exit 0; }
-fi
+lock -n 9 || { echo "it is being built"; exit 0; }; lock -n 8 || { echo "a run uses it"; exit 0; }
+mark=$2/.pilotage.json; if [ -e "$mark" ]; then mv -f -- "$mark" "$2/.going"; fi  # who links to it now does not find it
 for link in "$3"/*/environment; do
-  if [ "$link" -ef "$2" ]; then echo "used by $(basename -- "$(dirname -- "$link")")"; exit 0; fi
+  if [ "$link" -ef "$2" ]; then
+    if [ -e "$2/.going" ]; then mv -- "$2/.going" "$mark"; fi
+    echo "used by $(basename -- "$(dirname -- "$link")")"; exit 0
+  fi
 done
-rm -f -- "$2/.pilotage.json"; rm -rf -- "$2" ".$2.log" ".$2.files"; echo removed
+rm -rf -- "$2" ".$2.log" ".$2.files"; echo removed
 """
+)
 """Remove an environment that no run links to."""
-SWEEP = r"""
+CLEAR = (
+    EACH
+    + r"""
 cd -- "$1" 2>/dev/null || exit 0
-if command -v flock >/dev/null; then
-  for lock in .*.lock; do
-    one=${lock#.}; one=${one%.lock}; [ -e "$lock" ] || continue
-    if [ ! -e "$one/.pilotage.json" ]; then
-      ( flock -n 9 && rm -rf -- "$one" ".$one.files" ) 9>>"$lock"
-    fi
-  done
-fi
-find files -mindepth 1 -maxdepth 1 -mtime "+$2" -links 1 -exec rm -rf -- {} + 2>/dev/null
-find . -maxdepth 1 -type f -name '.*.*' -mtime "+$2" | while IFS= read -r file; do  # locks and logs
-  one=${file#./.}; if [ ! -e "${one%.*}" ]; then rm -f -- "$file"; fi
+for lock in .$each.lock; do
+  one=${lock#.}; one=${one%.lock}; case $one in *[!0-9a-f]*) continue;; esac
+  if [ ! -e "$one/.pilotage.json" ]; then
+    ( flock -n 9 && [ ! -e "$one/.pilotage.json" ] && rm -rf -- "$one" ".$one.files" ) 9>>"$lock"
+  fi
+done 2>/dev/null
+find files -mindepth 1 -maxdepth 1 -mtime "+$2" -links 1 \( -name "$each$each" ! -name '*[!0-9a-f]*' \
+  -o -name ".part-$each$each*" \) -exec rm -f -- {} + 2>/dev/null
+find files -mindepth 1 -maxdepth 1 -mtime "+$2" -name '.new-??????' -exec rm -rf -- {} + 2>/dev/null
+find . -maxdepth 1 -type f -name ".$each.*" -mtime "+$2" | while IFS= read -r file; do  # locks and logs
+  one=${file#./.}; one=${one%%.*}; case $one in *[!0-9a-f]*) continue;; esac
+  if [ ! -e "$one" ]; then rm -f -- "$file"; fi
 done
+for one in $each/.pilotage.json; do stat -c '%Y %n' -- "$one" 2>/dev/null; done
 :
 """
-"""Remove what was left half made, and files that nobody has asked for."""
+)
+"""Remove what was left half made, and files that nobody has asked for; say when each environment was asked for last."""

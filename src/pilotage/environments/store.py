@@ -5,10 +5,12 @@ What is there, and how it comes there, is said by the shell scripts in `scripts`
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import secrets
 import shlex
 import tarfile
 import time
@@ -21,9 +23,9 @@ from pilotage import events
 from pilotage.environments import scripts
 from pilotage.environments.alone import alone, hold
 from pilotage.environments.recipe import Facts, Recipe
-from pilotage.errors import BuildError, HostError
+from pilotage.errors import BuildError, HostError, PilotageError
 from pilotage.hosts.base import Completed, Host
-from pilotage.paths import state_folder
+from pilotage.paths import storage
 
 PART = 16 << 20
 """Bytes that are sent at once."""
@@ -133,7 +135,8 @@ class Store:
         )
         path = self.path(recipe)
         events.tell("environment", words, path=path, digest=recipe.digest, files=len(missing), bytes=size)
-        self.sweep(UNUSED)
+        with contextlib.suppress(PilotageError):  # another does it; the environment is there
+            self.sweep(UNUSED)
         return path
 
     def _ask(self, recipe: Recipe, contents: Mapping[str, Path], link: str) -> list[str] | None:
@@ -163,12 +166,13 @@ class Store:
         return whole
 
     def _send_large(self, digest: str, file: Path, size: int, tell: Callable[[int], object]) -> None:
+        sender = secrets.token_hex(4)
         with file.open("rb") as content:
             for begin in range(0, size, PART):
                 tell(begin)
-                last = "last" if begin + PART >= size else "more"
-                part = content.read(PART)
-                self._checked(self._run(scripts.PART, self.base, digest, str(begin), last, stdin=part, timeout=1800))
+                end = min(begin + PART, size)
+                words = [self.base, digest, sender, str(begin), str(end), "last" if end == size else "more"]
+                self._checked(self._run(scripts.PART, *words, stdin=content.read(PART), timeout=1800))
 
     def _build(self, recipe: Recipe, files: Mapping[str, str], link: str) -> None:
         mark = {"kind": recipe.kind, "title": recipe.title, "expected": dict(recipe.expected), "built": time.time()}
@@ -195,7 +199,7 @@ class Store:
         done = self._checked(self._run(scripts.LIST, self.base, self.runs, timeout=300))
         found = []
         for line in done.stdout.splitlines():
-            digest, used, size, runs, mark = line.split(" ", 4)
+            digest, used, size, runs, mark = line.split("\t", 4)
             try:
                 content = json.loads(mark)
             except ValueError:
@@ -204,15 +208,22 @@ class Store:
         return sorted(found, key=lambda one: -one.used)
 
     def remove(self, digest: str) -> str:
-        """Remove an environment that nobody uses; return ``removed``, or who uses it."""
+        """Remove an environment that nobody uses; return ``removed``, or why it is not."""
         return self._checked(self._run(scripts.REMOVE, self.base, digest, self.runs, timeout=600)).stdout.strip()
 
     def sweep(self, days: int) -> list[str]:
         """Remove what nobody has asked for in so many days, and what was left half made; return the digests."""
-        self._run(scripts.SWEEP, self.base, str(days), timeout=600)
         before = time.time() - days * 86400
-        old = [one.digest for one in self.kept() if one.used < before]
-        return [digest for digest in old if self.remove(digest) == "removed"]
+        return [digest for digest, used in self.clear(days) if used < before and self.remove(digest) == "removed"]
+
+    def clear(self, days: int) -> list[tuple[str, float]]:
+        """Remove files that nobody has asked for in so many days, and what was left half made, but no environment.
+
+        Returns the environments, and when each was asked for last.
+        """
+        done = self._checked(self._run(scripts.CLEAR, self.base, str(days), timeout=600))
+        pairs = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        return [(name.removesuffix(f"/{scripts.MARK}"), float(used)) for used, name in pairs]
 
     @property
     def runs(self) -> str:
@@ -224,8 +235,9 @@ class Store:
         if self.host.place:  # there a link does
             return
         folder = Path(self.base)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._held.append(hold(folder / recipe.digest))
+        with storage(folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._held.append(hold(folder / recipe.digest))
 
     def release(self) -> None:
         """Let others remove what this process has used."""
@@ -267,13 +279,6 @@ VERIFY = (
     "sys.exit('; '.join(wrong) or None)\n"
 )
 """For a Python's ``-c``: fail where packages are not there in the versions that are given."""
-
-
-def here(say: Say = lambda _: None) -> Store:  # noqa: ARG001  as the other stores' makers have it
-    """Return the store of this machine."""
-    from pilotage.hosts.local import LocalHost
-
-    return Store(LocalHost(), str(state_folder() / "environments"), str(state_folder() / "runs"))
 
 
 def _digest(file: Path) -> str:
