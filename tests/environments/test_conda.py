@@ -147,6 +147,7 @@ def test_a_host_that_cannot_have_it(file, facts, words, message):
         recipe(file(), facts, **words)
 
 
+@pytest.mark.slow
 def test_the_other_side_fetches_where_it_is_to(file, channel, tmp_path):
     """By the URLs of the solution, each archive with its digest."""
     with conda_channel.served(channel, conda_channel.Open) as host:
@@ -177,7 +178,9 @@ mkdir -p "$prefix/.work"; exec {python} -I {link} {rattler} "$prefix" "$prefix/.
 """
 
 
-@pytest.mark.parametrize("tool", ["conda", "mamba", "micromamba"])
+@pytest.mark.parametrize(
+    "tool", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("conda", "mamba")), "micromamba"]
+)
 def test_conda_and_its_kin_get_an_explicit_list(file, tmp_path, tool):
     """A stand-in keeps what it is asked, and does it as conda would: into a folder that is an environment already."""
     import rattler

@@ -49,6 +49,7 @@ def test_golden_build_script(tool, carried):
     assert subprocess.run(["sh", "-n", path], capture_output=True).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_script_makes_an_environment_without_a_network(channel, tmp_path, no_index):
     """In a folder with a space in its name; the interpreter's files that name their prefix name this one."""
     file = tmp_path / "environment.yml"

@@ -63,6 +63,7 @@ def alone():
     return words if os.geteuid() == 0 and subprocess.run([*words, "true"], capture_output=True).returncode == 0 else []
 
 
+@pytest.mark.slow
 def test_all_that_this_python_has_is_there_without_a_network(facts, tmp_path, private_home):
     made = recipe(wanted(), facts)
     assert {"parsl", "pilotage", "numpy", "python"} <= set(made.expected)
