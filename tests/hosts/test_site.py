@@ -58,8 +58,8 @@ def test_a_host_without_our_python(server, slurm, project, pilotage, added, monk
     done = pilotage.ask("site", "add", "lab", "--login", "far", "--yes")
     assert done.returncode == 0, done.stderr
     assert "python" not in tomllib.loads(added())["site"]["lab"]
-    assert "was found there; there is /usr/bin/python3 (Python 3.9, no Parsl, no pilotage):" in added()
-    assert '# make one there, and name it: python = "/path/to/python"' in added()
+    assert "was found there; there is /usr/bin/python3 (Python 3.9, no Parsl, no pilotage)" in added()
+    assert tomllib.loads(added())["site"]["lab"]["environment"] == {"kind": "venv"}
     assert "warning: no Python 3." in done.stderr
 
 

@@ -169,8 +169,10 @@ def _put_python(table: Table, login: Login) -> None:
     if login.python is not None:
         _put(table, "python", login.python, "has the driver's versions of Parsl and pilotage")
         return
-    table.add(tomlkit.comment(f"{login.remark}:"))
-    table.add(tomlkit.comment('make one there, and name it: python = "/path/to/python"'))
+    table.add(tomlkit.comment(login.remark))
+    environment = tomlkit.inline_table()
+    environment["kind"] = "venv"
+    _put(table, "environment", environment, "what the driver has is taken along and installed there")
 
 
 def _local_table(machine: Machine) -> Table:
