@@ -89,6 +89,26 @@ def test_one_that_is_named_is_removed_unless_it_is_used(toy, pilotage):
     os.close(use)
 
 
+def test_where_one_is_named_no_other_is_removed(toy, pilotage):
+    digest = told(pilotage, "build", "laptop", *VENV)["digest"]
+    toy["word"] = "another"
+    other = told(pilotage, "build", "laptop", *VENV)
+    os.utime(f"{other['path']}/.pilotage.json", (0, 0))
+    assert told(pilotage, "prune", "laptop", digest)["removed"] == [digest]
+    assert Path(other["path"]).exists()
+    done = pilotage.ask("env", "prune", "laptop", digest)
+    assert done.returncode == 2
+    assert f"there is no environment {digest}" in done.stderr
+
+
+def test_what_is_required_beside_is_verified_too(toy, pilotage):
+    require = ("--set", "environment.require=['no-such>=2']")
+    told(pilotage, "build", "laptop", *VENV, *require)
+    problem = told(pilotage, "verify", "laptop", *VENV, *require, code=1)["problem"]
+    assert "has no no-such (needed: >=2)" in problem
+    assert told(pilotage, "verify", "laptop", *VENV, "--set", "environment.require=['parsl>=1']")["problem"] is None
+
+
 def test_what_has_changed_since_is_found(toy, pilotage):
     path = Path(told(pilotage, "build", "laptop", *VENV)["path"])
     (path / "bin" / "python").write_text("#!/bin/sh\necho it is broken >&2\nexit 3\n")

@@ -42,6 +42,17 @@ def test_precedence_and_origin_of_each_value(project, private_home, user_file):
     assert str(resolved.origin("parallelism")) == "default"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_another_kind_of_environment_takes_nothing_from_the_one_below(project, order):
+    text = '[site.a]\nextends = "laptop"\n[site.a.environment]\nkind = "venv"\nrequirements = "r.txt"\n'
+    text += '[site.b]\nextends = "a"\n[site.b.environment]\nkind = "command"\nactivate = "x=1"\n'
+    (project / "pilotage.toml").write_text(text)
+    assert resolve("b").site.environment.activate == "x=1"
+    given = ["environment.kind=command", "environment.activate=x=2"][::order]
+    assert resolve("a", *given).site.environment.activate == "x=2"
+    assert resolve("a", "environment.source=index").site.environment.requirements == "r.txt"
+
+
 def test_polaris_and_aurora_carry_the_machines_values(project):
     polaris, aurora = resolve("polaris").site, resolve("aurora").site
     assert (polaris.pool.accelerators, polaris.pool.machine, polaris.pool.cpu_affinity) == (4, "polaris", "nearest")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -106,26 +107,26 @@ def verify(resolved: Resolved, place: Place, say: Say) -> str | None:
 
     Of one that is made there, that it is not there is wrong too.
     """
+    site = block_site(resolved)
     made = recipe(resolved, place, say)
     if made is None:
-        return _verify_there(resolved, place)
+        return _verify_there(site, place, [machine(resolved).python])
     if not place.store.has(made):
         return f"it is not there yet: pilotage env build {resolved.name}"
-    return place.store.verify(made)
+    return place.store.verify(made) or _verify_there(site, place, made.start(place.store.path(made)))
 
 
-def _verify_there(resolved: Resolved, place: Place) -> str | None:
-    """Return what is wrong with a Python that is there by itself, after the site's shell lines."""
-    site = block_site(resolved)
+def _verify_there(site: BlockSite, place: Place, python: Sequence[str]) -> str | None:
+    """Return what is wrong with a Python that is there, after the site's shell lines."""
     with open(expected.__file__, encoding="utf-8") as file:
         source = file.read()
     require = site.environment.require if site.environment is not None else []
     words = [f"{name}={version}" for name, version in expected.driver().items()]
     words += [f"require={''.join(expected.requirement(text))}" for text in require]
     # From a file, as on a node: what it does differs by how it is started.
-    script = 'set -e; file=$(mktemp); trap \'rm -f -- "$file"\' EXIT; cat > "$file"; python=$1; lines=$2; shift 2; '
-    script += 'set +e; eval "$lines" </dev/null; "$python" "$file" "$@" -- -c pass </dev/null'
-    argv = ["bash", "-c", script, "bash", machine(resolved).python, site.initialization, *words]
+    script = 'set -e; file=$(mktemp); trap \'rm -f -- "$file"\' EXIT; cat > "$file"; lines=$1; shift; '
+    script += f'set +e; eval "$lines" </dev/null; {shlex.join(python)} "$file" "$@" -- -c pass </dev/null'
+    argv = ["bash", "-c", script, "bash", site.initialization, *words]
     done = place.host.run(argv, timeout=120, stdin=source.encode())
     if done.ok:
         return None
@@ -134,9 +135,9 @@ def _verify_there(resolved: Resolved, place: Place) -> str | None:
 
 
 def prune(place: Place, days: float, digests: Sequence[str] = ()) -> list[tuple[Kept, str]]:
-    """Remove what no run has asked for in so many days, or what is named; return what became of each."""
+    """Remove what no run has asked for in so many days, or what is named alone; return what became of each."""
     before = time.time() - days * 86400
     chosen = [one for one in place.store.kept() if (one.digest in digests if digests else one.used <= before)]
     outcome = [(one, place.store.remove(one.digest)) for one in chosen]
-    place.store.clear(max(int(days), 1))
+    place.store.clear(max(math.ceil(days), 1))
     return outcome

@@ -189,6 +189,7 @@ def list_environments(output: Output, name: str, assignments: tuple[str, ...]) -
 def prune(output: Output, name: str, digests: tuple[str, ...], assignments: tuple[str, ...], unused: float) -> None:
     """Remove environments on SITE's hosts that no run uses: old ones, or those that are named."""
     from pilotage.assembly import environments as room
+    from pilotage.errors import UsageError
 
     _, found = _site(output, name, assignments)
 
@@ -204,4 +205,7 @@ def prune(output: Output, name: str, digests: tuple[str, ...], assignments: tupl
     if not output.as_json:
         freed = sum(row.get("bytes", 0) for row in rows)
         output.say(f"{sum(len(row.get('removed', ())) for row in rows)} removed, {freed / 1e6:.0f} MB")
+    known = {digest for row in rows if not row["error"] for digest in (*row["removed"], *row["kept"])}
+    if (strange := [one for one in digests if one not in known]) and not any(row["error"] for row in rows):
+        raise UsageError(f"there is no environment {', '.join(strange)}", hint=f"pilotage env list {name} has them all")
     _end(output, name, rows)

@@ -185,13 +185,13 @@ class Catalogue:
 
         Raises UnknownSiteError, ExtendsError or SiteValueError.
         """
-        table = self._extended(name, ())
+        table, over = self._extended(name, ()), Table()
         for override in overrides:
             if "extends" in override.data:
                 where = str(override.origin(("extends",)))
                 raise UsageError("extends cannot be set from outside", where=where, hint="name the other site instead")
-            table = table.under(override)
-        table = table.without("extends")
+            over = over.under(override)  # together, in whichever order: a class or a kind replaces what is below
+        table = table.under(over).without("extends")
         return Resolved(name, validated(name, table), table)
 
     def source(self, name: str) -> str:

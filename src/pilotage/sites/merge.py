@@ -72,8 +72,8 @@ def nested(path: Path, value: Any) -> dict[str, Any]:
 
 
 def _another_class(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    # The arguments of one launcher or provider mean nothing to another.
-    return "class" in above and "class" in below and above["class"] != below["class"]
+    # The arguments of one launcher, provider or kind of environment mean nothing to another.
+    return any(key in above and key in below and above[key] != below[key] for key in ("class", "kind"))
 
 
 def _copy(value: Any) -> Any:
