@@ -16,6 +16,7 @@ from parsl.providers.errors import SubmitException
 from hosts.conftest import cache, far, sockets, sshd  # noqa: F401  fixtures
 from hosts.sshd import free_port
 from pilotage import events, journal
+from pilotage.errors import UnsupportedError
 from pilotage.hosts import openssh
 from pilotage.hosts.base import Completed
 from pilotage.hosts.local import LocalHost
@@ -204,3 +205,19 @@ def test_a_host_is_free_again_whatever_its_preparation_has_raised(monkeypatch):
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             pool.take()
+
+
+def test_a_host_that_an_environment_is_not_for_is_passed_over(monkeypatch):
+    pool = Pool(["unlike", "like"], "~/.pilotage", "python3", "label")
+
+    def prepare(member):
+        if member.name == "unlike":
+            raise UnsupportedError("there is no python3.11", hint="name one")
+
+    monkeypatch.setattr(pool, "_prepare", prepare)
+    assert pool.take().name == "like"
+    provider = PoolProvider(["unlike"])
+    provider.pool = Pool(["unlike"], "~/.pilotage", "python3", "label")
+    monkeypatch.setattr(provider.pool, "_prepare", prepare)
+    with pytest.raises(SubmitException, match=r"no host takes it: there is no python3\.11"):
+        provider.submit("true", 1)

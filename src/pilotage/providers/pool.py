@@ -20,7 +20,7 @@ from parsl.providers.errors import SubmitException
 from parsl.utils import RepresentationMixin
 
 from pilotage import events, journal
-from pilotage.errors import BuildError, HostError
+from pilotage.errors import BuildError, HostError, PilotageError, UnsupportedError
 from pilotage.hosts import openssh
 from pilotage.hosts.far import Carried, Equipment, FarFolder
 from pilotage.hosts.openssh import LOOPBACK
@@ -38,6 +38,8 @@ DEAD = 300.0
 """Seconds without an answer after which a host's block is given up."""
 AGAIN = 60.0
 """Seconds for which a host that did not answer is passed over."""
+UNFIT = (HostError, BuildError, UnsupportedError)
+"""What is wrong with one host, and need not be with another."""
 
 
 @dataclass
@@ -97,9 +99,9 @@ class Pool:
             events.tell("remote-folder-left", f"the run's folder is left for now: {error}", login=error.where)
 
     def take(self) -> Member:
-        """Return a host that is free and answers, made ready; raises HostError where there is none."""
+        """Return a host that is free and answers, made ready; raises one of `UNFIT` where there is none."""
         now = time.monotonic()
-        problem: HostError | BuildError = HostError("every host has its block already, or a Python that does not fit")
+        problem: PilotageError = HostError("every host has its block already, or a Python that does not fit")
         for member in sorted(self.members, key=lambda one: one.away or 0.0):
             with self._lock:
                 if (
@@ -114,7 +116,7 @@ class Pool:
                 member.block = ""
             try:
                 self._prepare(member)
-            except (HostError, BuildError) as error:
+            except UNFIT as error:
                 member.block, member.away, problem = None, time.monotonic(), error
                 events.tell("host-away", f"{member.name} is passed over: {error.message}", "warning", host=member.name)
                 continue
@@ -234,7 +236,7 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
             script.write_text(self._script(command, member, name, there), encoding="utf-8")
             member.folder.send(script)
             handle = member.ledger.submit(there, name)
-        except (HostError, BuildError, RefusedError) as error:
+        except (*UNFIT, RefusedError) as error:
             if member is not None:
                 member.block = None
             raise SubmitException(name, f"no host takes it: {error}") from error
