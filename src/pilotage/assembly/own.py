@@ -32,9 +32,17 @@ def wanted(file: str) -> Built:
 
 
 def is_inside(file: str) -> bool:
-    """Return whether this process is the one that goes on in the environment of a file; it is to be asked once."""
-    named, _, prefix = os.environ.pop(INSIDE, "").rpartition("=")
-    return named == str(Path(file).expanduser().absolute()) and os.path.realpath(prefix) == os.path.realpath(sys.prefix)
+    """Return whether this process is the one that goes on in the environment of a file; it is to be asked once.
+
+    Raises StorageError where it was to be, and is not: the environment's Python is in another place than it.
+    """
+    given, begin = os.environ.pop(INSIDE, ""), f"{Path(file).expanduser().absolute()}="
+    if not given.startswith(begin):
+        return False
+    prefix = given.removeprefix(begin)
+    if os.path.realpath(prefix) != os.path.realpath(sys.prefix):  # or it would be started for ever
+        raise StorageError(f"its Python is not of it, but of {sys.prefix}", where=prefix)
+    return True
 
 
 def go_on_inside(file: str, words: Sequence[str], say: Callable[[str], object]) -> NoReturn:

@@ -88,13 +88,8 @@ def run(
 
     With --on HOST, supervisor and driver run there, and go on without this machine; sites are those of HOST.
     """
-    if environment is not None:
-        if host is not None:
-            raise UsageError("--env makes an environment here, and --on runs the driver there", hint="leave one out")
-        from pilotage.assembly.own import go_on_inside, is_inside
-
-        if not is_inside(environment):
-            go_on_inside(environment, sys.argv[1:], output.say)
+    if host is not None and environment is not None:
+        raise UsageError("--env makes an environment here, and --on runs the driver there", hint="leave one out")
     if host is not None:
         from pilotage.cli.elsewhere import run_there
 
@@ -123,8 +118,10 @@ def run(
 
         more += without_code(chosen)
     if environment is not None:
-        from pilotage.assembly.own import for_workers
+        from pilotage.assembly.own import for_workers, go_on_inside, is_inside
 
+        if not is_inside(environment):
+            go_on_inside(environment, sys.argv[1:], output.say)
         more += for_workers(environment, chosen)
     if more:
         chosen = targets(site_choice(sites, is_file), [*assignments, *more], catalogue)
