@@ -43,6 +43,9 @@ class LocalHost:
             out, err = _ended(process)
             late = f"{_text(err)}\nno answer within {timeout:g} s".lstrip()
             return Completed(tuple(argv), LATE, _text(out), late)
+        except BaseException:  # such as Ctrl-C, which does not reach it in its own group
+            _ended(process)
+            raise
         return Completed(tuple(argv), process.returncode, _text(out), _text(err))
 
     def leave(self) -> None:
