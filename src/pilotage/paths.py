@@ -75,6 +75,11 @@ def clusters_folder() -> Path:
     return Path(os.environ.get("PILOTAGE_CLUSTERS") or "/var/lib/pilotage").absolute()
 
 
+def expanded(path: str) -> Path:
+    """Return a path with the home folder in the place of ``~``; that of somebody who is not known stays."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  pathlib raises there
+
+
 @contextmanager
 def storage(path: Path | str) -> Iterator[None]:
     """Turn an OSError inside the block into a StorageError that names ``path``."""

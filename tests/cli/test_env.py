@@ -151,6 +151,8 @@ def test_what_cannot_be_made_is_an_error(toy, pilotage, monkeypatch):
         (("laptop", *VENV, "--set", "environment.requirement=x"), 2, "did you mean 'requirements'?"),
         (("laptop", "--set", "environment.folder=/x"), 2, "missing required key 'kind'"),
         (("laptop", *VENV, "--set", "environment.requirements=none.txt"), 2, "there is no "),
+        (("laptop", *VENV, "--set", "environment.requirements=~nobody-here/r.txt"), 2, "there is no "),
+        (("laptop", *VENV, "--set", f"environment.requirements={300 * 'x'}"), 2, "there is no "),
         (("laptop", *VENV, "--set", f"python={sys.executable}"), 2, "leave one out"),
         (("laptop", "--set", "environment.kind=venf"), 2, "did you mean 'venv'?"),
         (("no-such",), 2, "no-such"),

@@ -64,6 +64,13 @@ def test_what_is_wrong_with_the_rest_is_told_before_anything_is_built(started, t
     assert not (tmp_path / "state of=mine" / "environments").exists()
 
 
+@pytest.mark.parametrize("file", ["~nobody-here/r.txt", 300 * "x", "."])
+def test_what_is_no_file_is_told(started, file):
+    done = started("run", "--env", file, "script.py")
+    assert done.returncode == 2
+    assert f"there is no file {file}" in done.stderr
+
+
 def test_a_python_that_is_not_of_its_environment_is_not_started_for_ever(monkeypatch, tmp_path):
     monkeypatch.setenv(own.INSIDE, f"{tmp_path}/r.txt={tmp_path}/prefix")
     with pytest.raises(StorageError, match="its Python is not of it"):

@@ -168,8 +168,9 @@ def test_a_builder_killed_half_way_is_begun_anew(store, recipe, who, tmp_path):
 
 def test_a_build_that_fails_leaves_nothing_and_says_why(store, recipe):
     broken = replace(recipe, build=BUILD + "echo a long story; echo the last word of it >&2; exit 3\n")
-    with pytest.raises(BuildError, match="a toy cannot be built: the last word of it"):
+    with pytest.raises(BuildError, match="a toy cannot be built: the last word of it") as caught:
         store.ensure(broken)
+    assert caught.value.hint == f"its log is there: {store.base}/.{broken.digest}.log"
     assert not Path(store.path(broken)).exists()
     assert "a long story" in (Path(store.base) / f".{broken.digest}.log").read_text()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pilotage.environments.equipment import Environment
 from pilotage.errors import SiteValueError
+from pilotage.paths import expanded
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.environments import BUILT, PYTHON, Built, Container
 from pilotage.sites.models import BlockSite, Site
@@ -42,8 +44,8 @@ def with_files(resolved: Resolved, environment: Built) -> Built:
     for key in FILES:
         given = getattr(environment, key, None)
         if given is not None:
-            path = _folder_of(resolved, key) / Path(given).expanduser()
-            if not path.exists():
+            path = _folder_of(resolved, key) / expanded(given)
+            if not os.path.exists(path):  # noqa: PTH110  whatever is wrong with it
                 raise SiteValueError(f"there is no {path}", where=resolved.place("environment", key))
             found[key] = str(path)
     if isinstance(environment, Container) and (environment.image or "").startswith(("./", "../")):

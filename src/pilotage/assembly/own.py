@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from pilotage.assembly.configs import Target
@@ -13,6 +12,7 @@ from pilotage.assembly.login import hosts_of
 from pilotage.environments.equipment import Environment
 from pilotage.errors import StorageError, UsageError
 from pilotage.hosts.local import LocalHost
+from pilotage.paths import expanded
 from pilotage.sites.environments import Built, Conda, Venv
 from pilotage.sites.models import BlockSite
 
@@ -23,8 +23,8 @@ YAML = (".yml", ".yaml")
 
 def wanted(file: str) -> Built:
     """Return the environment that a file describes: a conda YAML, or requirements. Raises UsageError."""
-    path = Path(file).expanduser().absolute()
-    if not path.is_file():
+    path = expanded(file).absolute()
+    if not os.path.isfile(path):  # noqa: PTH113  whatever is wrong with it
         raise UsageError(f"there is no file {file}", hint="--env takes a conda YAML, requirements.txt, uv.lock...")
     if path.suffix in YAML:
         return Conda(kind="conda", file=str(path))
@@ -36,7 +36,7 @@ def is_inside(file: str) -> bool:
 
     Raises StorageError where it was to be, and is not: the environment's Python is in another place than it.
     """
-    given, begin = os.environ.pop(INSIDE, ""), f"{Path(file).expanduser().absolute()}="
+    given, begin = os.environ.pop(INSIDE, ""), f"{expanded(file).absolute()}="
     if not given.startswith(begin):
         return False
     prefix = given.removeprefix(begin)
@@ -56,7 +56,7 @@ def go_on_inside(file: str, words: Sequence[str], say: Callable[[str], object]) 
     recipe = environment.recipe(store.facts(), say)
     prefix = store.ensure(recipe, say=say)
     python, *arguments = recipe.start(prefix)
-    inside = {**os.environ, INSIDE: f"{Path(file).expanduser().absolute()}={prefix}"}
+    inside = {**os.environ, INSIDE: f"{expanded(file).absolute()}={prefix}"}
     try:
         os.execve(python, [python, *arguments, "-P", "-m", "pilotage", *words], inside)  # noqa: S606
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -98,6 +97,7 @@ def run(
     if send or python:
         raise UsageError(f"{'--send' if send else '--remote-python'} is for a run on another host", hint="--on HOST")
     from pilotage.assembly.configs import check_before_start, is_file, targets
+    from pilotage.paths import expanded
     from pilotage.runs.choice import site_choice
     from pilotage.runs.order import Order
     from pilotage.runs.script import read_script, refuse_own_config
@@ -134,7 +134,7 @@ def run(
         override=override,
         quiet=output.quiet,
         debug=output.debug,
-        environment=None if environment is None else str(Path(environment).expanduser().absolute()),
+        environment=None if environment is None else str(expanded(environment).absolute()),
     )
     carry_out(
         output,

@@ -180,7 +180,7 @@ class Store:
         words = [self.base, recipe.digest, link, str(int(recipe.limit)), recipe.build, self._verification(recipe)]
         limit = 2 * recipe.limit  # as long as another builds it
         done = self._run(scripts.BUILD, *words, stdin=f"{json.dumps(mark)}\n{names}".encode(), timeout=limit)
-        self._check(done, recipe)
+        self._check(done, recipe, f"its log is there: {self.base}/.{recipe.digest}.log")
 
     def _verification(self, recipe: Recipe) -> str:
         """Return the shell line that fails where an environment has not what it is to have."""
@@ -254,11 +254,10 @@ class Store:
         self._check(done, None)
         return done
 
-    def _check(self, done: Completed, recipe: Recipe | None) -> None:
+    def _check(self, done: Completed, recipe: Recipe | None, hint: str | None = None) -> None:
         if done.ok:
             return
         words = next((word for word in FULL if word in done.stderr), None)
-        hint = "its log is beside it, with .log" if recipe is not None else None
         if words is not None:
             words, hint = (
                 "No space left on device",
