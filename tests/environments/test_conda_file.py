@@ -8,6 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pilotage.environments import conda_pip
 from pilotage.environments.conda_file import hide, parse, read
 from pilotage.errors import PilotageError, UsageError
 
@@ -135,6 +136,14 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "e.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="not UTF-8"):
         read(tmp_path / "e.yml")
+
+
+def test_the_home_of_somebody_who_is_not_known_is_a_folder_like_any_other(tmp_path):
+    text = "channels: [~nobody-here/channel]\ndependencies: [numpy]\n"
+    (channel,) = parse(text, tmp_path / "e.yml").channels
+    assert channel.url.rstrip("/") == f"{(tmp_path / '~nobody-here/channel').as_uri()}"
+    file = parse(HEAD + "dependencies:\n  - numpy\n", tmp_path / "e.yml")
+    assert conda_pip._absolute(file, "~nobody-here/x[y]") == f"{tmp_path}/~nobody-here/x[y]"
 
 
 def test_without_a_yaml_library_the_extra_is_named(monkeypatch):

@@ -15,8 +15,8 @@ from environments.index import PASSWORD, Index
 from pilotage.environments import indexes, resolving
 from pilotage.environments.fitting import here
 from pilotage.environments.installed import Python
+from pilotage.environments.recipe import file_digest
 from pilotage.environments.venv import recipe
-from pilotage.environments.wheels import file_digest
 from pilotage.errors import MissingExtraError, UnsupportedError, UsageError
 from pilotage.sites.environments import Venv
 

@@ -20,7 +20,7 @@ from pilotage.environments.conda_pip import pip_wheels
 from pilotage.environments.conda_solve import Package
 from pilotage.environments.fitting import tags_of
 from pilotage.environments.installed import Installed, installed
-from pilotage.environments.recipe import Facts, Recipe
+from pilotage.environments.recipe import Facts, Recipe, file_digest
 from pilotage.environments.wheels import Wheel, wheels_of
 from pilotage.errors import UnsupportedError
 from pilotage.sites.environments import Conda
@@ -72,7 +72,7 @@ def recipe(environment: Conda, facts: Facts, say: Callable[[str], None], *, refr
             "packages": {package.file_name: digests[package.file_name] for package in packages},
             "wheels": {wheel.path.name: wheel.digest for wheel in wheels},
             "start": hashlib.sha256(starting.encode()).hexdigest(),
-            "programs": {name: _digest(path) for name, path in sorted(files.items()) if name.endswith(".py")},
+            "programs": {name: file_digest(path) for name, path in sorted(files.items()) if name.endswith(".py")},
         },
         files=files,
         build=conda_build.script(
@@ -203,10 +203,6 @@ def _check_channels(file: CondaFile, packages: Sequence[Package]) -> None:
 def _program(name: str) -> Path:
     """Return the file of a program that is taken along."""
     return Path(str(resources.files("pilotage.environments.there") / name))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _kept(text: str) -> Path:

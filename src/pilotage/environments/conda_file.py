@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from pilotage.errors import MissingExtraError, PilotageError, UsageError, did_you_mean
+from pilotage.paths import expanded
 
 if TYPE_CHECKING:
     import yaml
@@ -197,7 +198,7 @@ class _Reader:
             return [Channel(url, url) for url in _DEFAULTS]
         text = _VARIABLE.sub(lambda match: self.variable(match, node), text)
         if text.startswith((".", "/", "~")):
-            text = (self.path.parent / Path(text).expanduser()).resolve().as_uri()
+            text = (self.path.parent / expanded(text)).resolve().as_uri()
         elif "://" not in text:
             if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", text):
                 shown = text.rpartition("@")[2]  # before it there may be a password

@@ -12,7 +12,7 @@ from pilotage.environments.installed import Python
 from pilotage.environments.resolving import resolved
 from pilotage.environments.wheels import Wheel, wheels_folder
 from pilotage.errors import PilotageError, UsageError
-from pilotage.paths import private_folder
+from pilotage.paths import expanded, private_folder
 
 _FILE = re.compile(r"(-r|-c|-e|-f|--requirement|--constraint|--editable|--find-links)[\s=]+(\S+)(.*)")
 _PLACE = re.compile(r"\.{0,2}/|\.{1,2}(?=$|\[)|~/")
@@ -55,7 +55,7 @@ def _absolute(file: CondaFile, place: str) -> str:
     if "://" in place:
         return place
     path, bracket, extras = place.partition("[")
-    return str((file.path.absolute().parent / Path(path).expanduser()).resolve()) + bracket + extras
+    return str((file.path.absolute().parent / expanded(path)).resolve()) + bracket + extras
 
 
 def _placed(error: PilotageError, file: CondaFile, requirements: Path) -> PilotageError:

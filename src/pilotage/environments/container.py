@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pilotage.environments.definitions import files, packed, sha256
-from pilotage.environments.recipe import Facts, Recipe
+from pilotage.environments.definitions import files, packed
+from pilotage.environments.recipe import Facts, Recipe, file_digest
 from pilotage.environments.starting import PROGRAMS, start
 from pilotage.errors import BuildError, UnsupportedError
 from pilotage.sites.environments import Container
@@ -115,7 +115,7 @@ def _sent(
         hint = "a folder goes along as an archive: tar -C FOLDER -cf image.tar ." if path.is_dir() else None
         raise BuildError(f"there is no file {path}", where="environment.image", hint=hint)
     say(f"reading {path}")
-    needed["image"], content["image"] = path, sha256(path)
+    needed["image"], content["image"] = path, file_digest(path)
     if wanted.runtime == "charliecloud" and ".tar" in path.suffixes:
         return "{prefix}/image", 'mkdir "$1/image"\ntar -C "$1/image" -xpf "$2/image"\n'
     name = {"podman": "image.tar", "charliecloud": "image.sqfs"}.get(wanted.runtime, "image.sif")
@@ -131,7 +131,7 @@ def _built(
         raise BuildError(f"there is no file {definition}", where="environment.definition")
     if wanted.runtime == "charliecloud" and "ch-image" not in facts.programs:
         raise UnsupportedError("there is no ch-image there, which builds images", where="environment.definition")
-    needed["definition"], content["definition"] = definition, sha256(definition)
+    needed["definition"], content["definition"] = definition, file_digest(definition)
     build = 'mkdir "$1/context"\ncd "$1/context"\ncp "$2/definition" ./definition\n'
     if more := files(definition, apptainer=apptainer):
         needed["context"], content["context"] = packed(more)

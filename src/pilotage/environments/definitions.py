@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import tarfile
 import tempfile
@@ -10,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pilotage.environments.recipe import file_digest
 from pilotage.errors import BuildError
 from pilotage.paths import private_folder, state_folder, storage
 
@@ -92,16 +92,10 @@ def packed(found: dict[str, Path]) -> tuple[Path, str]:
                     with open(path, "rb") as file:
                         archive.addfile(entry, file)
             new.flush()
-            digest = sha256(Path(new.name))
+            digest = file_digest(Path(new.name))
             target = folder / f"{digest}.tar"
             Path(new.name).replace(target)
         except BaseException:
             Path(new.name).unlink(missing_ok=True)
             raise
     return target, digest
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

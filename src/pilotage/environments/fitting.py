@@ -11,8 +11,8 @@ from packaging.tags import Tag, compatible_tags, cpython_tags, mac_platforms
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from pilotage.environments.recipe import Facts
-from pilotage.environments.wheels import Wheel, file_digest
+from pilotage.environments.recipe import Facts, file_digest
+from pilotage.environments.wheels import Wheel
 from pilotage.errors import UnsupportedError
 
 MAC = (15, 0)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pilotage.environments.fitting import here, version_of
 from pilotage.environments.installed import Python
-from pilotage.environments.recipe import Facts
-from pilotage.environments.wheels import file_digest, wheels_folder
+from pilotage.environments.recipe import Facts, file_digest
+from pilotage.environments.wheels import wheels_folder
 from pilotage.errors import UnsupportedError
 from pilotage.paths import private_folder, storage
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pilotage.paths import storage
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -63,3 +65,9 @@ class Facts:
     libc: str
     programs: Mapping[str, str]
     home: str
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file's content in hex. Raises StorageError."""
+    with storage(path), open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

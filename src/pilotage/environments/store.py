@@ -6,7 +6,6 @@ What is there, and how it comes there, is said by the shell scripts in `scripts`
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 from pilotage import events
 from pilotage.environments import scripts
 from pilotage.environments.alone import alone, hold
-from pilotage.environments.recipe import Facts, Recipe
+from pilotage.environments.recipe import Facts, Recipe, file_digest
 from pilotage.errors import BuildError, HostError, PilotageError
 from pilotage.hosts.base import Completed, Host
 from pilotage.paths import storage
@@ -120,7 +119,7 @@ class Store:
         if self._ask(recipe, {}, link) is None:
             return self.path(recipe)
         with alone(f"{self.where}\0{self.path(recipe)}", lambda: say("waiting for another run that builds it")):
-            named = {name: (_digest(file), file) for name, file in recipe.files.items()}
+            named = {name: (file_digest(file), file) for name, file in recipe.files.items()}
             contents = dict(named.values())
             missing = self._ask(recipe, contents, link)
             if missing is None:
@@ -278,11 +277,6 @@ VERIFY = (
     "sys.exit('; '.join(wrong) or None)\n"
 )
 """For a Python's ``-c``: fail where packages are not there in the versions that are given."""
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _groups(sizes: Mapping[str, int]) -> Iterator[list[str]]:

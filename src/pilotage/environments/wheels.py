@@ -26,6 +26,7 @@ from pathlib import Path
 
 from pilotage.environments.editable import files_of, linked_by
 from pilotage.environments.installed import LIBRARY, Installed
+from pilotage.environments.recipe import file_digest
 from pilotage.errors import UsageError
 from pilotage.paths import private_folder, state_folder, storage
 
@@ -73,12 +74,6 @@ class Wheel:
     digest: str
     tags: tuple[str, ...]
     indexed: bool = True
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file's content in hex."""
-    with storage(path), open(path, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def wheels_folder() -> Path:
