@@ -63,7 +63,7 @@ def test_a_script_in_containers_on_both_nodes(script, on_head, tmp_path):
     done = on_head(PROGRAM, "run", script, "--site", "boxes", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [[node, "/usr/bin/python3", False, True] for node in ("node1", "node2")]
-    assert on_head("squeue", "--noheader").stdout == ""
+    wait_for(lambda: on_head("squeue", "--noheader").stdout == "", "a job is left")
 
 
 def test_a_cancelled_job_leaves_nothing_in_a_container(script, slurm, on_head, pilotage, tmp_path):
@@ -75,4 +75,4 @@ def test_a_cancelled_job_leaves_nothing_in_a_container(script, slurm, on_head, p
         assert psutil.wait_procs(found, timeout=30)[1] == []
         # The call may come back before its worker ends, or be lost: here only what is left counts.
         process.communicate(timeout=90)
-    assert on_head("squeue", "--noheader").stdout == ""
+    wait_for(lambda: on_head("squeue", "--noheader").stdout == "", "a job is left")  # one that completes is still there

@@ -31,6 +31,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_workers_of_a_pool_have_all_that_the_driver_has(server, user_file, pilotage, project, tmp_path):
     there = tmp_path / "there"
@@ -38,7 +39,7 @@ def test_workers_of_a_pool_have_all_that_the_driver_has(server, user_file, pilot
     (project / "script.py").write_text(SCRIPT)
     places = []
     for _ in range(2):
-        done = pilotage("run", "--site", "pool", "script.py")
+        done = pilotage("run", "--site", "pool", "script.py", timeout=300)
         assert done.returncode == 0, done.stderr
         places.append(done.stdout.split())
     prefix, module = places[0]
