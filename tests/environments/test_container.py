@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,34 @@ def test_python_is_started_with_what_has_to_be_seen():
         "--see=/runs/1",
         "--see=/home/ada/it's",
     ]
+
+
+PODMAN = """#!/bin/sh
+echo "$*" >> "$0.asked"
+case $1 in
+  image) grep -qx "$3" "$0.has" 2>/dev/null;;
+  load) echo "Loaded image: docker.io/physics:1";;
+  tag) echo "$3" >> "$0.has";;
+esac
+"""
+
+
+def test_podman_takes_the_environments_own_image_by_whichever_link_it_is_started(tmp_path):
+    podman = tmp_path / "podman"
+    podman.write_text(PODMAN)
+    podman.chmod(0o755)
+    (tmp_path / "image.tar").touch()
+    wanted = Container(kind="container", runtime="podman", image=str(tmp_path / "image.tar"))
+    one = recipe(wanted, replace(FACTS, programs={"podman": str(podman)}), lambda _: None)
+    for name in ("first", "second"):
+        (prefix := tmp_path / "it's" / name).mkdir(parents=True)
+        subprocess.run(["sh", "-c", one.build, "sh", prefix, tmp_path], cwd=prefix, check=True)
+        (run := tmp_path / f"run of {name}").mkdir()
+        (run / "environment").symlink_to(prefix)
+        subprocess.run([run / "environment" / "bin" / "python", "-c", "pass"], check=True)
+    assert (tmp_path / "podman.has").read_text().split() == ["localhost/pilotage:first", "localhost/pilotage:second"]
+    ran = [line for line in (tmp_path / "podman.asked").read_text().splitlines() if line.startswith("run ")]
+    assert [line.rpartition(" localhost/")[2] for line in ran] == ["pilotage:first -c pass", "pilotage:second -c pass"]
 
 
 def test_another_option_is_another_environment():

@@ -18,7 +18,7 @@ PROGRAMS = {"apptainer": "apptainer", "singularity": "singularity", "podman": "p
 _BEGIN = r"""#!/bin/sh
 # Starts Python in a container.
 set -ef
-prefix=${0%/bin/*}
+prefix=$(cd -P -- "${0%/bin/*}" && pwd -P)  # a run has a link to it
 """
 _SEEN = r"""
 folders=

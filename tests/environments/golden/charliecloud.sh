@@ -6,7 +6,7 @@ cat > "$1/bin/python" <<'END OF SCRIPT'
 #!/bin/sh
 # Starts Python in a container.
 set -ef
-prefix=${0%/bin/*}
+prefix=$(cd -P -- "${0%/bin/*}" && pwd -P)  # a run has a link to it
 program=/usr/bin/ch-run
 image=/apps/physics.sif
 python=/opt/conda/bin/python
