@@ -175,6 +175,17 @@ def test_a_build_that_fails_leaves_nothing_and_says_why(store, recipe):
     assert "a long story" in (Path(store.base) / f".{broken.digest}.log").read_text()
 
 
+@pytest.mark.parametrize("link", [False, True], ids=["gone", "a link to nothing"])
+def test_one_whose_python_is_gone_is_made_again(store, recipe, link):
+    python = Path(store.ensure(recipe)) / "bin" / "python"
+    python.unlink()
+    if link:  # as a virtual environment's whose Python the system has replaced
+        python.symlink_to("/nowhere/python3.11")
+    assert not store.has(recipe)
+    store.ensure(recipe)
+    assert (store.has(recipe), builds(store), store.verify(recipe)) == (True, 2, None)
+
+
 def test_what_is_not_as_expected_is_not_used(store, recipe):
     other = replace(recipe, expected={**recipe.expected, "parsl": "1.2.3", "nothing-of-it": "4"})
     with pytest.raises(BuildError, match=r"nothing-of-it is not there and not 4; parsl is \S+ and not 1.2.3"):

@@ -23,10 +23,15 @@ lock() {  # 1 where another has it, or has it for too long; a disk that knows no
 """
 EACH = "each='" + 32 * "?" + "'\n"
 """What the name of an environment looks like, beside hex digits: in the folder may be what is not ours."""
+HAS = r"""
+if [ -e "$1/.pilotage.json" ] && [ -x "$2" ]; then echo whole; fi
+"""
+"""Say ``whole`` where an environment is there, and its Python."""
 ASK = r"""
 set -e; umask 077; mkdir -p -- "$1/files"; cd -- "$1"
 [ -O . ] && [ -z "$(find . -prune -perm -2)" ] || { echo "others may write to the folder" >&2; exit 1; }
 if [ -n "$3" ]; then ln -sfn -- "$1/$2" "$3"; fi  # first: who removes one looks for links last
+if [ -e "$2/.pilotage.json" ] && ! [ -x "$4" ]; then rm -f -- "$2/.pilotage.json"; fi  # somebody has removed its Python
 touch -c -- "$2/.pilotage.json"; if [ -e "$2/.pilotage.json" ]; then echo whole; exit 0; fi
 while read -r name; do if [ -e "files/$name" ]; then touch -- "files/$name"; else echo "$name"; fi; done
 """

@@ -100,9 +100,8 @@ class Store:
 
     def has(self, recipe: Recipe) -> bool:
         """Return whether an environment is there, whole."""
-        return (
-            self._run('[ -e "$1" ] && echo whole; :', f"{self.path(recipe)}/{scripts.MARK}").stdout.strip() == "whole"
-        )
+        done = self._run(scripts.HAS, self.path(recipe), self._python(recipe))
+        return done.stdout.strip() == "whole"
 
     def ensure(self, recipe: Recipe, link: str = "", say: Say = lambda _: None) -> str:
         """Have an environment, and return its folder; where it is not there, it is built, and old ones are removed.
@@ -141,7 +140,8 @@ class Store:
     def _ask(self, recipe: Recipe, contents: Mapping[str, Path], link: str) -> list[str] | None:
         """Return which files are missing, None where the whole environment is there."""
         names = "".join(f"{name}\n" for name in contents) or "\n"
-        done = self._run(scripts.ASK, self.base, recipe.digest, link, stdin=names.encode(), timeout=120)
+        words = [self.base, recipe.digest, link, self._python(recipe)]
+        done = self._run(scripts.ASK, *words, stdin=names.encode(), timeout=120)
         self._check(done, recipe)
         lines = done.stdout.splitlines()
         return None if "whole" in lines else [line for line in lines if line in contents]
@@ -180,6 +180,12 @@ class Store:
         limit = 2 * recipe.limit  # as long as another builds it
         done = self._run(scripts.BUILD, *words, stdin=f"{json.dumps(mark)}\n{names}".encode(), timeout=limit)
         self._check(done, recipe, f"its log is there: {self.base}/.{recipe.digest}.log")
+
+    def _python(self, recipe: Recipe) -> str:
+        """Return the program that starts its Python, which has to be there; the folder where that is none of it."""
+        path = self.path(recipe)
+        program = recipe.start(path)[0]
+        return program if program.startswith(f"{path}/") else path
 
     def _verification(self, recipe: Recipe) -> str:
         """Return the shell line that fails where an environment has not what it is to have."""
