@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_golden_export():
     text = export(Catalogue.load().resolve("polaris", overrides.parse(["account=physics"])))
     versions = [line for line in text.splitlines() if line.startswith("# Parsl: ")]
     check("polaris_export.py.txt", text.replace(versions[0], "# Parsl: @version@"))
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("laptop", ["environment.kind=venv"]), ("slurm", ["partition=p", "environment.kind=conda", "environment.file=x"])],
+)
+def test_an_export_has_no_environment_that_only_we_can_make(name, given):
+    text = export(Catalogue.load().resolve(name, overrides.parse(given)))
+    compile(text, "exported", "exec")
+    assert f"launch_cmd='{sys.executable} -P -m parsl." in text
+    assert "pilotage-environment" not in text
+    assert "# - environment.kind = " in text
 
 
 def test_golden_import(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,10 +10,11 @@ from importlib import metadata
 from typing import Any
 
 from pilotage.assembly.calls import make, prepared
-from pilotage.assembly.configs import Target, executor_call, keeps_tails, machine
+from pilotage.assembly.configs import Target, executor_call, is_elsewhere, keeps_tails, machine, python_outside
 from pilotage.assembly.rendering import machine_for_rendering
 from pilotage.errors import UnsupportedError
 from pilotage.sites.catalogue import Resolved
+from pilotage.sites.environments import BUILT, PYTHON
 from pilotage.sites.models import BlockSite, FluxSite, KubernetesSite
 from pilotage.sites.plan import MPI_LAUNCHERS, OUR_LAUNCHERS, Call, launcher, plan
 
@@ -44,6 +46,8 @@ def export(resolved: Resolved) -> str:
     if interface:  # looked up where the config is loaded, which need not be this machine
         found = Call("parsl.addresses.address_by_interface", {"ifname": interface})
         call = replace(call, arguments={**call.arguments, "address": found})
+    if isinstance(site, BlockSite) and isinstance(site.environment, BUILT):  # which Parsl alone does not make
+        call = _started_by(call, python_outside(resolved) if is_elsewhere(site) else sys.executable)
     executor = prepared(_with_parsls_launcher(call, resolved), resolved)
     body = Call("parsl.config.Config", {"executors": [executor], **planned.config})
     imports = sorted(_imports(body))
@@ -61,6 +65,11 @@ def export(resolved: Resolved) -> str:
         "config = fresh_config()",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _started_by(call: Call, python: str) -> Call:
+    command = str(call.arguments["launch_cmd"]).replace(PYTHON, shlex.quote(python), 1)
+    return replace(call, arguments={**call.arguments, "launch_cmd": command})
 
 
 def _refuse_mpi_of_ours(resolved: Resolved) -> None:
@@ -128,6 +137,11 @@ def _lost(resolved: Resolved) -> list[str]:
             "the script's folder on the workers' import path, and the driver's folder as theirs",
             "an interchange that ends with the driver",
         ]
+        if isinstance(site.environment, BUILT):
+            lost.append(
+                f"environment.kind = {site.environment.kind!r}: no environment is made for the workers (here: the"
+                " Python that launch_cmd begins with, which has to have what they need)"
+            )
         wrap = launcher(site)
         if site.mpi is not None:
             lost += [
