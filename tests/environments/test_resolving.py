@@ -322,3 +322,15 @@ def test_what_is_compiled_is_fetched_for_a_host_of_another_kind(
     with pytest.raises(UnsupportedError, match=there.partition("-")[0]) as raised:
         recipe(Venv(kind="venv"), other, python=driver)
     without_password(private_home, str(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("line", "ours"), [("no such thing at all", False), ("dill @ file:///nowhere/dill-1-py3-none-any.whl", True)]
+)
+def test_the_drivers_versions_are_hinted_at_where_they_matter(driver, tmp_path, line, ours, private_home):
+    made_up.needs_uv()
+    file = tmp_path / "wanted.txt"
+    file.write_text(f"{line}\n")
+    with pytest.raises(UsageError) as raised:
+        resolving.resolved(file, None, driver, print)
+    assert ("driver" in (raised.value.hint or "")) == ours

@@ -1,5 +1,6 @@
 """What is installed becomes a wheel again, and that one installs as the first did."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from environments import made_up
 from pilotage.environments.installed import Python, installed
-from pilotage.environments.wheels import wheel_of, wheels_folder
+from pilotage.environments.resolving import keep, kept, resolution
+from pilotage.environments.wheels import file_digest, wheel_of, wheels_folder
 from pilotage.errors import UsageError
 
 WORDS = st.text("abcdefgh", min_size=1, max_size=5)
@@ -136,11 +138,34 @@ def test_nothing_is_packed_twice_until_a_file_changes(two, tmp_path):
     assert not list(wheels_folder().glob(".*"))
 
 
-def test_a_wheel_of_which_a_part_is_gone_is_made_again(two, tmp_path):
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: (path.parent / "sha256").unlink(),
+        lambda path: path.unlink(),
+        lambda path: os.truncate(path, 100),
+        lambda path: (path.parent / "sha256").write_text("\n"),
+    ],
+    ids=["digest", "wheel", "cut off", "emptied"],
+)
+def test_a_wheel_of_which_a_part_is_gone_is_made_again(two, tmp_path, harm):
     made_up.install(two[0], made_up.wheel(tmp_path), by="pip")
     made = wheel_of(only(two[0]))
-    (made.path.parent / "sha256").unlink()
+    keep(resolution("it"), [made])
+    assert kept(resolution("it")) == [made]
+    harm(made.path)
+    assert kept(resolution("it")) is None
     assert wheel_of(only(two[0])) == made
+    assert file_digest(made.path) == made.digest
+
+
+def test_where_it_is_installed_makes_no_other_wheel(two, tmp_path):
+    wheel = made_up.wheel(tmp_path, scripts=["little"])
+    for python in two:
+        made_up.install(python, wheel, by="pip")
+        for path in made_up.packages(python).rglob("*"):
+            os.utime(path, (1e9, 1e9))  # as the installer that links to what it has fetched
+    assert wheel_of(only(two[0])).path == wheel_of(only(two[1])).path
 
 
 def test_a_large_file_is_never_in_memory(two, tmp_path):

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 from pilotage.environments.indexes import index_environment, without_secrets
 from pilotage.environments.installed import Installed, Python, installed
-from pilotage.environments.wheels import Wheel, wheel_of, wheels_folder, wheels_of
+from pilotage.environments.wheels import Wheel, wheel_of, wheels_folder, wheels_of, whole
 from pilotage.errors import MissingExtraError, UsageError
 from pilotage.paths import private_folder, storage, write_json
 
@@ -176,10 +176,11 @@ def run_uv(words: Sequence[str], folder: Path, file: Path | None = None) -> str:
     if done.returncode:
         lines = [line.strip() for line in without_secrets(done.stderr).splitlines() if line.strip()]
         said = "\n".join(line for line in lines if not line.startswith(("Using Python", "Resolved")))
+        ours = any(re.search(rf"\b{name}\b", said) for name in (*CARRIED, *EXACT))
         raise UsageError(
             f"uv cannot install what it asks for:\n{_last(said)}",
             where=str(file or folder),
-            hint="the versions of parsl, pilotage, dill and cloudpickle in it are the driver's",
+            hint="the versions of parsl, pilotage, dill and cloudpickle in it are the driver's" if ours else None,
         )
     return done.stdout
 
@@ -236,9 +237,11 @@ def kept(known: Path) -> list[Wheel] | None:
     try:
         listed = json.loads(known.read_text())
         found = [Wheel(**{**it, "path": Path(it["path"]), "tags": tuple(it["tags"])}) for it in listed]
+        if any(whole(wheel.path) != wheel.digest for wheel in found):
+            return None
         for wheel in found:
             os.utime(wheel.path.parent)
         os.utime(known)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     return found

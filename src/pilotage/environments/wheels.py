@@ -95,25 +95,39 @@ def wheel_of(it: Installed) -> Wheel:
     home = private_folder(wheels_folder()) / f"{it.name}-{it.version}-{_key(it, files, about)}"
     tags = tuple(HeaderParser().parsestr(about.decode()).get_all("Tag") or ())
     name = f"{re.sub('[-_.]+', '_', it.name)}-{it.version.replace('-', '_')}-{_compressed(tags)}.whl"
-    if not (home / "sha256").exists():
-        with storage(home):
-            _make(it, files, about, home, name)
-    os.utime(home)
-    return Wheel(it.name, it.version, home / name, (home / "sha256").read_text().strip(), tags, not it.origin)
+    with storage(home):
+        if (digest := whole(home / name)) is None:
+            digest = _make(it, files, about, home, name)
+        os.utime(home)
+    return Wheel(it.name, it.version, home / name, digest, tags, not it.origin)
 
 
-def _make(it: Installed, files: Mapping[str, str], about: bytes, home: Path, name: str) -> None:
+def whole(path: Path) -> str | None:
+    """Return the digest of a wheel that is kept, None where it is not as it was made: gone, or cut off."""
+    try:
+        digest, size = (path.parent / "sha256").read_text().split()
+        return digest if path.stat().st_size == int(size) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _make(it: Installed, files: Mapping[str, str], about: bytes, home: Path, name: str) -> str:
+    """Pack a wheel into its folder; return its digest."""
     new = home.with_name(f".{home.name}-{secrets.token_hex(4)}")
     new.mkdir(mode=0o700)
     try:
         _pack(new / name, files, _stem(it), about)
-        (new / "sha256").write_text(file_digest(new / name) + "\n")
-        if home.exists() and not (home / "sha256").exists():  # somebody has removed a part of it
+        digest = file_digest(new / name)
+        (new / "sha256").write_text(f"{digest} {(new / name).stat().st_size}\n")
+        if home.exists() and whole(home / name) is None:  # somebody has removed a part of it
             shutil.rmtree(home, ignore_errors=True)
         new.rename(home)
     except OSError:
-        if not (home / "sha256").exists():  # no other has made it meanwhile
+        if (made := whole(home / name)) is None:
             raise
+        return made  # by another, meanwhile
+    else:
+        return digest
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -292,7 +306,9 @@ def _compressed(tags: Iterable[str]) -> str:
 def _key(it: Installed, files: Mapping[str, str], about: bytes) -> str:
     """Return 16 hex digits that change with the distribution: with its files too, which people do edit in place."""
     digest = hashlib.sha256(MADE.encode() + about)
-    digest.update((it.metadata.read_text("RECORD") or "").encode())
+    for line in (it.metadata.read_text("RECORD") or "").splitlines():
+        if not line.startswith(".."):  # a script has the path of its Python in it, and another digest in each
+            digest.update(f"{line}\n".encode())
     for path in sorted(files):
         try:
             known = os.stat(files[path])  # noqa: PTH116  as above
