@@ -175,6 +175,33 @@ def test_a_build_that_fails_leaves_nothing_and_says_why(store, recipe):
     assert "a long story" in (Path(store.base) / f".{broken.digest}.log").read_text()
 
 
+def test_a_file_that_was_damaged_there_is_told_and_sent_again(store, recipe):
+    broken = replace(recipe, build='grep -q "^a word$" "$2/word" || { echo "no word" >&2; exit 1; }\n' + BUILD)
+    other = replace(recipe, content={"word": "another"})
+    store.ensure(other)
+    (file,) = (Path(store.base) / "files").iterdir()
+    file.chmod(0o600)
+    file.write_text("a w")
+    with pytest.raises(BuildError, match="files were damaged there after they were sent, and are removed: try again"):
+        store.ensure(broken)
+    assert not list((Path(store.base) / "files").iterdir())
+    store.ensure(broken)
+
+
+def test_files_are_copied_where_none_can_be_linked(store, recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(scripts, "BUILD", "ln() { return 1; }\n" + scripts.BUILD)
+    assert (Path(store.ensure(recipe)) / "word").read_text() == "a word"
+
+
+@pytest.mark.parametrize("mark", [b"", b"[1]", b"[", b"\x0b\x85\xff\r\x1c 1 2\n{", b'{"kind": 3}'])
+def test_a_mark_that_says_nothing_is_no_error(store, recipe, mark):
+    (Path(store.ensure(recipe)) / ".pilotage.json").write_bytes(mark)
+    (one,) = store.kept()
+    assert one.digest == recipe.digest
+    store.release()
+    assert store.remove(one.digest) == "removed"
+
+
 @pytest.mark.parametrize("link", [False, True], ids=["gone", "a link to nothing"])
 def test_one_whose_python_is_gone_is_made_again(store, recipe, link):
     python = Path(store.ensure(recipe)) / "bin" / "python"

@@ -66,11 +66,19 @@ if [ ! -e "$digest/.pilotage.json" ]; then
   { IFS= read -r line; printf '%s\n' "$line" > "$mark"
     while read -r name as; do  # some disks have links within one folder only, or none
       ln -- "files/$name" ".$digest.files/$as" 2>/dev/null || cp -- "files/$name" ".$digest.files/$as"
+      printf '%s %s\n' "$name" "$as" >> "$mark-files"
     done; }
   if ! (cd -- "$digest"; exec sh -c "$build" sh "$base/$digest" "$base/.$digest.files") </dev/null >".$digest.log" 2>&1
   then
     tail -c 4000 ".$digest.log" >&2
     { head -c 65536 /dev/zero > "$digest/.probe"; } 2>/dev/null || echo "No space left on device" >&2
+    if command -v sha256sum >/dev/null; then
+      while read -r name as; do
+        if [ "$(sha256sum < "files/$name" | cut -c 1-64)" != "$name" ]; then
+          rm -f -- "files/$name"; echo "files were damaged there after they were sent, and are removed: try again" >&2
+        fi
+      done < "$mark-files"
+    fi
     exit 1
   fi
   if [ -n "$check" ]; then sh -c "$check" sh "$base/$digest" "$base/.$digest.files" </dev/null >&2; fi

@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import shlex
 import tarfile
@@ -34,6 +35,7 @@ FAMILIAR = ("uv", "conda", "mamba", "micromamba", "apptainer", "singularity", "p
 """Programs that are looked for on a host, beside Pythons by their minor versions."""
 PYTHONS = tuple(f"python3.{minor}" for minor in range(8, 20))
 FULL = ("No space left", "Disk quota exceeded", "os error 28", "os error 122", "Errno 28", "Errno 122")
+LISTED = re.compile(r"([^\t]+)\t(\d+)\t(\d+)\t([^\t]*)\t(.*)", re.DOTALL)
 
 Say = Callable[[str], object]
 
@@ -203,12 +205,15 @@ class Store:
         """Return what the host has, the one that was asked for last first; raises HostError."""
         done = self._checked(self._run(scripts.LIST, self.base, self.runs, timeout=300))
         found = []
-        for line in done.stdout.splitlines():
-            digest, used, size, runs, mark = line.split("\t", 4)
+        for line in done.stdout.split("\n"):
+            if (known := LISTED.fullmatch(line)) is None:  # one that is being removed, or no environment at all
+                continue
+            digest, used, size, runs, mark = known.groups()
             try:
                 content = json.loads(mark)
             except ValueError:
                 content = {}
+            content = content if isinstance(content, dict) else {}
             found.append(Kept(digest, float(used), int(size) << 10, [run for run in runs.split(":") if run], content))
         return sorted(found, key=lambda one: -one.used)
 
