@@ -81,6 +81,8 @@ CASES = {
     "an export that Parsl lacks": ("", SCRIPT, "site export ssh-pool", ["ssh", "no stand-alone Parsl config"]),
     "an export of Flux": ("", SCRIPT, "site export flux", ["no stand-alone Parsl config", "flux alloc", "WrappedLauncher"]),
     "an absent interface": ("", SCRIPT, "run s.py --site polaris", ["bond0", "--set address=IP"]),
+    "an environment of a folder": ("", SCRIPT, "run --env . s.py", [". is no file", "requirements.txt"]),
+    "an environment of no file": ("", SCRIPT, "run --env no.txt s.py", ["there is no file no.txt"]),
     "an unknown option": ("", SCRIPT, "run s.py --nonsense", ["No such option"]),
 }  # fmt: skip
 
@@ -109,6 +111,13 @@ def test_bad_input(name, case, pilotage):
     assert done.stdout == ("begun\nbefore\n" if begins else "")
     for word in words:
         assert word in done.stderr, done.stderr
+
+
+def test_an_environment_whose_file_has_a_line_break_in_its_name(case, project, pilotage):
+    case("", SCRIPT)
+    (project / "two\nlines.txt").write_text("")
+    done = pilotage.ask("run", "--env", "two\nlines.txt", "s.py")
+    assert (done.returncode, "two\\nlines.txt' cannot be taken" in done.stderr) == (2, True), done.stderr
 
 
 def test_nothing_is_started_before_the_conflict_is_told(case, project, pilotage):

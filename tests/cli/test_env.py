@@ -171,6 +171,12 @@ def test_a_python_that_is_there_is_shown_and_verified(pilotage, tmp_path):
     assert told(pilotage, "build", "laptop")["path"] is None
     fake = tmp_path / "bin"
     fake.mkdir()
+    (fake / "python3").write_text("#!/bin/sh\necho it has no parsl >&2; exit 1\n")
+    (fake / "python3").chmod(0o755)
+    wrong = ("--set", "environment.kind=command", "--set", f"environment.activate=no-such-command; PATH={fake}:$PATH")
+    problem = told(pilotage, "verify", "laptop", *wrong, code=1)["problem"]
+    assert "it has no parsl (before, the site's shell lines said: " in problem
+    assert "no-such-command: command not found" in problem
     (fake / "mine").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     (fake / "mine").chmod(0o755)
     activate = ("--set", "environment.kind=command", "--set", "environment.python=mine")

@@ -131,7 +131,11 @@ def _verify_there(site: BlockSite, place: Place, python: Sequence[str]) -> str |
     if done.ok:
         return None
     said = done.stderr.strip().splitlines()
-    return said[-1].removeprefix(expected.SAYS) if said else f"exit code {done.exit_code}"
+    if not said:
+        return f"exit code {done.exit_code}"
+    before = [line for line in said[:-1] if line.strip()] if site.initialization else []
+    why = f" (before, the site's shell lines said: {' / '.join(before[-3:])})" if before else ""
+    return said[-1].removeprefix(expected.SAYS) + why
 
 
 def prune(place: Place, days: float, digests: Sequence[str] = ()) -> list[tuple[Kept, str]]:

@@ -25,7 +25,10 @@ def wanted(file: str) -> Built:
     """Return the environment that a file describes: a conda YAML, or requirements. Raises UsageError."""
     path = expanded(file).absolute()
     if not os.path.isfile(path):  # noqa: PTH113  whatever is wrong with it
-        raise UsageError(f"there is no file {file}", hint="--env takes a conda YAML, requirements.txt, uv.lock...")
+        what = f"{file} is no file" if os.path.exists(path) else f"there is no file {file}"  # noqa: PTH110
+        raise UsageError(what, hint="--env takes a conda YAML, requirements.txt, uv.lock...")
+    if "\n" in str(path) or "\r" in str(path):
+        raise UsageError(f"--env: {str(path)!r} cannot be taken: its path has a line break in it")
     if path.suffix in YAML:
         return Conda(kind="conda", file=str(path))
     return Venv(kind="venv", requirements=str(path))
