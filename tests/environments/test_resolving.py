@@ -334,3 +334,14 @@ def test_the_drivers_versions_are_hinted_at_where_they_matter(driver, tmp_path, 
     with pytest.raises(UsageError) as raised:
         resolving.resolved(file, None, driver, print)
     assert ("driver" in (raised.value.hint or "")) == ours
+
+
+def test_a_full_disk_is_told_as_that(tmp_path, monkeypatch):
+    (tmp_path / "uv").write_text(
+        "#!/bin/sh\necho 'cause: No space left on device (os error 28) at pilotage' >&2; exit 2\n"
+    )
+    (tmp_path / "uv").chmod(0o755)
+    monkeypatch.setattr(resolving, "uv", lambda: str(tmp_path / "uv"))
+    with pytest.raises(UsageError, match="No space left on device") as raised:
+        resolving.run_uv(["pip", "install"], tmp_path)
+    assert "the disk is full" in raised.value.hint

@@ -33,6 +33,8 @@ EXACT = ("dill", "cloudpickle", "tblib")
 """Those of which workers have the driver's version, where they have them at all."""
 LIMIT = 3600
 """Seconds that uv may take."""
+FULL = ("No space left", "Disk quota exceeded", "os error 28", "os error 122")
+"""What uv says of a disk that is full."""
 LAST = 12
 """Lines that are told of what uv has said."""
 INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
@@ -176,12 +178,12 @@ def run_uv(words: Sequence[str], folder: Path, file: Path | None = None) -> str:
     if done.returncode:
         lines = [line.strip() for line in without_secrets(done.stderr).splitlines() if line.strip()]
         said = "\n".join(line for line in lines if not line.startswith(("Using Python", "Resolved")))
-        ours = any(re.search(rf"\b{name}\b", said) for name in (*CARRIED, *EXACT))
-        raise UsageError(
-            f"uv cannot install what it asks for:\n{_last(said)}",
-            where=str(file or folder),
-            hint="the versions of parsl, pilotage, dill and cloudpickle in it are the driver's" if ours else None,
-        )
+        hint = None
+        if any(word in said for word in FULL):
+            hint = "the disk is full: make room, or set PILOTAGE_STATE and UV_CACHE_DIR to folders on another disk"
+        elif any(re.search(rf"\b{name}\b", said) for name in (*CARRIED, *EXACT)):
+            hint = "the versions of parsl, pilotage, dill and cloudpickle in it are the driver's"
+        raise UsageError(f"uv cannot install what it asks for:\n{_last(said)}", where=str(file or folder), hint=hint)
     return done.stdout
 
 

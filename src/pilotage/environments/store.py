@@ -271,7 +271,8 @@ class Store:
         if words is not None:
             words, hint = (
                 "No space left on device",
-                "make room there, or give a folder on another disk: environment.folder",
+                "make room there, or give a folder on another disk: environment.folder"
+                + ("" if self.host.place else ", or PILOTAGE_STATE"),
             )
         what = f"{recipe.title} cannot be built" if recipe is not None else "the environments cannot be kept"
         reason = words or _last(done.stderr) or f"exit code {done.exit_code}"
