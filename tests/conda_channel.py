@@ -190,12 +190,12 @@ def index(channel):
     asyncio.run(index_fs(channel, write_zst=False, write_shards=False))
 
 
-def make(channel, distributions):
-    """Make a channel with Python and distributions that are installed here, and what they need."""
+def make(channel, distributions, more=()):
+    """Make a channel with Python, distributions that are installed here with what they need, and more packages."""
     channel.mkdir(parents=True)
     python().write(channel, "conda")
-    for name in closure(distributions):
-        installed(name).write(channel)
+    for package in [*map(installed, closure(distributions)), *more]:
+        package.write(channel)
     index(channel)
     return channel
 

@@ -220,6 +220,29 @@ def test_what_is_not_as_expected_is_not_used(store, recipe):
     assert not Path(store.path(other)).exists()
 
 
+def test_what_somebody_removes_from_it_is_seen_and_it_is_made_anew(store, recipe, tmp_path):
+    packages = "mkdir -p lib/python3.11/site-packages/__pycache__; touch lib/python3.11/site-packages/far_thing.py; "
+    whole = replace(recipe, build=packages + "mkdir conda-meta; touch 'conda-meta/a package.json'; " + BUILD)
+    path = Path(store.ensure(whole))
+    assert store.gone(whole) == ""
+    (path / "lib/python3.11/site-packages/__pycache__").rmdir()
+    assert store.ensure(whole) == str(path)
+    assert builds(store) == 1
+    (path / "lib/python3.11/site-packages/far_thing.py").unlink()
+    (path / "conda-meta/a package.json").unlink()
+    assert store.verify(whole) == "it has no a package.json, far_thing.py any more"
+    run = tmp_path / "runs" / "a-run"
+    run.mkdir(parents=True)
+    (run / "environment").symlink_to(path)
+    with pytest.raises(BuildError, match=r"a toy has no a package.json, far_thing.py any more, and used by a-run"):
+        store.ensure(whole)
+    (run / "environment").unlink()
+    said = []
+    assert store.ensure(whole, say=said.append) == str(path)
+    assert said[0] == "the environment of a toy has no a package.json, far_thing.py any more: it is made anew"
+    assert (builds(store), store.gone(whole), store.verify(whole)) == (2, "", None)
+
+
 def test_what_a_run_links_to_stays(store, recipe, tmp_path):
     run = tmp_path / "runs" / "a-run"
     run.mkdir(parents=True)

@@ -18,6 +18,7 @@ from pilotage.errors import UnsupportedError
 from pilotage.hosts import openssh
 from pilotage.hosts.base import Host
 from pilotage.hosts.local import LocalHost
+from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.paths import state_folder
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, KubernetesSite
@@ -40,6 +41,11 @@ class Place:
     host: Host
     name: str
     store: Store
+
+    def leave(self) -> None:
+        """End the connection with it, where it was made here."""
+        if isinstance(self.host, OpenSSHHost):
+            self.host.leave()
 
 
 def block_site(resolved: Resolved) -> BlockSite:
@@ -95,7 +101,7 @@ def described(resolved: Resolved, place: Place, made: Recipe | None) -> dict[str
 def build(resolved: Resolved, place: Place, say: Say) -> tuple[Recipe | None, bool]:
     """Have the environment of a site on a host; return how it is made, and whether it was made now."""
     made = recipe(resolved, place, say)
-    if made is None or place.store.has(made):
+    if made is None or (place.store.has(made) and not place.store.gone(made)):
         return made, False
     place.store.ensure(made, say=say)
     place.store.release()

@@ -147,7 +147,7 @@ def _wheels(
         wheels = [wheel for wheel in pip_wheels(file, there, say) if wheel.name not in there]
     else:
         missing = _missing("pilotage", here, there, say)
-        wheels = wheels_of([here[name] for name in sorted(missing)])
+        wheels = wheels_of([here[name] for name in sorted(missing)], say)
     bad = [wheel for wheel in wheels if not _runs(wheel, facts)]
     if bad:
         raise UnsupportedError(

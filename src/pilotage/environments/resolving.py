@@ -21,6 +21,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from pilotage.environments.alone import alone
 from pilotage.environments.indexes import index_environment, without_secrets
 from pilotage.environments.installed import Installed, Python, installed
 from pilotage.environments.wheels import Wheel, wheel_of, wheels_folder, wheels_of, whole
@@ -69,12 +70,14 @@ def resolved(file: Path, wheelhouse: Path | None, python: Python, say: Callable[
     known = resolution(_key(file, wheelhouse, python, ours))
     if (found := kept(known)) is not None:
         return found
-    say(f"resolving {file.name}")
-    with tempfile.TemporaryDirectory(dir=private_folder(wheels_folder()), prefix=".resolving-") as folder:
-        have = _install(file, wheelhouse, python, ours, Path(folder))
-        say(f"packing {len(have)} packages")
-        wheels = wheels_of(have)
-    keep(known, wheels)
+    with alone(f"resolving {known}"):
+        if (found := kept(known)) is not None:  # another has done it meanwhile
+            return found
+        say(f"resolving {file.name}")
+        with tempfile.TemporaryDirectory(dir=private_folder(wheels_folder()), prefix=".resolving-") as folder:
+            have = _install(file, wheelhouse, python, ours, Path(folder))
+            wheels = wheels_of(have, say)
+        keep(known, wheels)
     return wheels
 
 

@@ -7,6 +7,15 @@ that have it: what a killed one has left is begun anew.
 
 MARK = ".pilotage.json"
 """In an environment: what it is. Its time is when it was last asked for."""
+CONTENTS = "lib/python3*/site-packages/* conda-meta/*.json"
+"""In an environment: what is noted of it when it has been made, and looked for whenever it is asked for."""
+CHANGED = r"""
+changed() {  # say what an environment has no more
+  if [ -e "$1/.contents" ]; then
+    while IFS= read -r one; do if [ ! -e "$1/$one" ]; then echo "changed ${one##*/}"; fi; done <"$1/.contents"
+  fi
+}
+"""
 FACTS = r"""
 umask 077; echo "pilotage facts"; uname -sm | tr 'A-Z ' 'a-z-'
 getconf GNU_LIBC_VERSION 2>/dev/null || echo; printf '%s\n' "$HOME"
@@ -27,15 +36,23 @@ HAS = r"""
 if [ -e "$1/.pilotage.json" ] && [ -x "$2" ]; then echo whole; fi
 """
 """Say ``whole`` where an environment is there, and its Python."""
-ASK = r"""
+ASK = (
+    CHANGED
+    + r"""
 set -e; umask 077; mkdir -p -- "$1/files"; cd -- "$1"
 [ -O . ] && [ -z "$(find . -prune -perm -2)" ] || { echo "others may write to the folder" >&2; exit 1; }
 if [ -n "$3" ]; then ln -sfn -- "$1/$2" "$3"; fi  # first: who removes one looks for links last
 if [ -e "$2/.pilotage.json" ] && ! [ -x "$4" ]; then rm -f -- "$2/.pilotage.json"; fi  # somebody has removed its Python
-touch -c -- "$2/.pilotage.json"; if [ -e "$2/.pilotage.json" ]; then echo whole; exit 0; fi
+touch -c -- "$2/.pilotage.json"
+if [ -e "$2/.pilotage.json" ]; then
+  gone=$(changed "$2"); if [ -z "$gone" ]; then echo whole; exit 0; fi
+  printf '%s\n' "$gone"; if [ -n "$3" ]; then rm -f -- "$3"; fi; exit 0
+fi
 while read -r name; do if [ -e "files/$name" ]; then touch -- "files/$name"; else echo "$name"; fi; done
 """
-"""Link to an environment, and say ``whole`` where it is there; else say which of the files read are not."""
+)
+"""Link to an environment, and say ``whole`` where it is there; where some of it has been removed, say ``changed`` with
+each such thing, and do not link to it; else say which of the files read are not there."""
 TAKE = r"""
 set -e; umask 077; cd -- "$1/files"; new=$(mktemp -d ./.new-XXXXXX); trap 'rm -rf -- "$new"' EXIT
 tar -xmof - -C "$new"; for one in "$new"/*; do mv -f -- "$one" .; done
@@ -82,11 +99,12 @@ if [ ! -e "$digest/.pilotage.json" ]; then
     exit 1
   fi
   if [ -n "$check" ]; then sh -c "$check" sh "$base/$digest" "$base/.$digest.files" </dev/null >&2; fi
+  (cd -- "$digest"; ls -d CONTENTS 2>/dev/null | grep -v '/__pycache__$' >.contents) || :
   mv -- "$mark" "$digest/.pilotage.json"
   trap - EXIT HUP INT TERM; rm -rf -- ".$digest.files"; echo built
 fi
 touch -- "$digest/.pilotage.json"; if [ -n "$link" ]; then ln -sfn -- "$base/$digest" "$link"; fi
-"""
+""".replace("CONTENTS", CONTENTS)
 )
 """Make an environment, where it is not there, from what is read: its mark, and the files by their names."""
 LIST = r"""

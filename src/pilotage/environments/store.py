@@ -117,12 +117,12 @@ class Store:
         Raises BuildError where it cannot be built; nothing half made is used then. Raises HostError.
         """
         self._keep(recipe)
-        if self._ask(recipe, {}, link) is None:
+        if self._ask(recipe, {}, link, say) is None:
             return self.path(recipe)
         with alone(f"{self.where}\0{self.path(recipe)}", lambda: say("waiting for another run that builds it")):
             named = {name: (file_digest(file), file) for name, file in recipe.files.items()}
             contents = dict(named.values())
-            missing = self._ask(recipe, contents, link)
+            missing = self._ask(recipe, contents, link, say)
             if missing is None:
                 return self.path(recipe)
             start = time.monotonic()
@@ -139,14 +139,29 @@ class Store:
             self.sweep(UNUSED)
         return path
 
-    def _ask(self, recipe: Recipe, contents: Mapping[str, Path], link: str) -> list[str] | None:
-        """Return which files are missing, None where the whole environment is there."""
+    def _ask(self, recipe: Recipe, contents: Mapping[str, Path], link: str, say: Say) -> list[str] | None:
+        """Return which files are missing, None where the whole environment is there; a changed one is removed."""
         names = "".join(f"{name}\n" for name in contents) or "\n"
         words = [self.base, recipe.digest, link, self._python(recipe)]
         done = self._run(scripts.ASK, *words, stdin=names.encode(), timeout=120)
         self._check(done, recipe)
+        if gone := _gone(done.stdout):
+            self._give_up(recipe, gone, say)
+            return self._ask(recipe, contents, link, say)
         lines = done.stdout.splitlines()
         return None if "whole" in lines else [line for line in lines if line in contents]
+
+    def _give_up(self, recipe: Recipe, gone: str, say: Say) -> None:
+        """Remove an environment of which something has been removed; raises BuildError where somebody uses it."""
+        self.release()
+        outcome = self.remove(recipe.digest)
+        words = f"the environment of {recipe.title} has no {gone} any more"
+        if outcome.startswith(("used", "a run")) and self.gone(recipe):  # another has not made it anew meanwhile
+            hint = "when that run has ended, the next one makes the environment anew"
+            raise BuildError(f"{words}, and {outcome}", where=f"{self.where}:{self.path(recipe)}", hint=hint)
+        say(f"{words}: it is made anew")
+        events.tell("environment-changed", f"{self.where}: {words}: it is made anew", "warning", path=self.path(recipe))
+        self._keep(recipe)
 
     def _send(self, files: Mapping[str, Path], say: Say) -> int:
         """Send files by their digests; return how many bytes they have."""
@@ -198,8 +213,14 @@ class Store:
 
     def verify(self, recipe: Recipe) -> str | None:
         """Return what is wrong with an environment that is there, None where it has what it is to have."""
+        if gone := self.gone(recipe):
+            return f"it has no {gone} any more"
         done = self._run(self._verification(recipe) or "exit 0", timeout=120)
         return None if done.ok else _last(done.stderr) or f"exit code {done.exit_code}"
+
+    def gone(self, recipe: Recipe) -> str:
+        """Return what an environment that is there has no more since it was made, in words; nothing if it has all."""
+        return _gone(self._checked(self._run(scripts.CHANGED + 'changed "$1"', self.path(recipe))).stdout)
 
     def kept(self) -> list[Kept]:
         """Return what the host has, the one that was asked for last first; raises HostError."""
@@ -312,6 +333,12 @@ def _archive(files: Mapping[str, Path]) -> bytes:
             with file.open("rb") as content:
                 archive.addfile(entry, content)
     return out.getvalue()
+
+
+def _gone(said: str) -> str:
+    """Return what an environment has no more, as the host has said; nothing where it has all."""
+    names = [line.partition(" ")[2] for line in said.splitlines() if line.startswith("changed ")]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _last(words: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from pilotage import events
 from pilotage.environments.fetching import for_host
 from pilotage.environments.fitting import Wheelhouse, check_fit, here, tags_of
 from pilotage.environments.installed import Installed, Python, installed, to_carry
@@ -88,14 +89,13 @@ def _packages(wanted: Venv, python: Python, facts: Facts, say: Say) -> tuple[lis
     given = _given(found, house, python, facts)
     chosen, left = to_carry(found, given, named=by_name)
     if left:
-        names = ", ".join(it.name for it in left[:8]) + (", ..." if len(left) > 8 else "")
-        say(f"leaving out {len(left)} packages that no other needs: {names}")
+        names = [it.name for it in left]
+        events.tell("left-out", f"workers go without what no package needs: {', '.join(names)}", packages=names)
     ready = [given[it.name] for it in chosen if it.name in given]
     rest = [it for it in chosen if it.name not in given]
     packed = [it for it in rest if it.origin or not by_name]
     named = {it.name: it.version for it in rest if it not in packed}
-    say(f"packing {len(packed)} packages")
-    return sorted([*ready, *wheels_of(packed)], key=lambda wheel: wheel.name), named
+    return sorted([*ready, *wheels_of(packed, say)], key=lambda wheel: wheel.name), named
 
 
 def _divided(wheels: Sequence[Wheel]) -> tuple[list[Wheel], dict[str, str]]:

@@ -18,12 +18,13 @@ import shutil
 import stat
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
+from pilotage.environments.alone import alone
 from pilotage.environments.editable import files_of, linked_by
 from pilotage.environments.installed import LIBRARY, Installed
 from pilotage.environments.recipe import file_digest
@@ -81,25 +82,62 @@ def wheels_folder() -> Path:
     return state_folder() / "wheels"
 
 
-def wheels_of(chosen: Sequence[Installed]) -> list[Wheel]:
-    """Return a wheel for each distribution; raises UsageError where one is not whole, StorageError."""
+def wheels_of(chosen: Sequence[Installed], say: Callable[[str], object] = lambda _: None) -> list[Wheel]:
+    """Return a wheel for each distribution; raises UsageError where one is not whole, StorageError.
+
+    ``say`` is told where any has to be packed.
+    """
     _remove_old()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # packing is zlib's work, which lets others go on
-        return list(pool.map(wheel_of, chosen))
+        planned = list(pool.map(_planned, chosen))
+        new = sum(whole(one.path) is None for one in planned)
+        if not new:
+            return list(pool.map(_made, planned))
+        say(f"packing {new} package{'s' if new > 1 else ''}")
+        with alone("packing"):  # of several processes that want the same, one does the work
+            return list(pool.map(_made, planned))
 
 
 def wheel_of(it: Installed) -> Wheel:
     """Return the wheel of a distribution, which is made where there is none."""
+    return _made(_planned(it))
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A wheel that is or will be in ``home``: of which files by their paths in it, and what it says of itself."""
+
+    it: Installed
+    files: Mapping[str, str]
+    about: bytes
+    home: Path
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What it is for."""
+        return tuple(HeaderParser().parsestr(self.about.decode()).get_all("Tag") or ())
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        name, version = re.sub("[-_.]+", "_", self.it.name), self.it.version.replace("-", "_")
+        return self.home / f"{name}-{version}-{_compressed(self.tags)}.whl"
+
+
+def _planned(it: Installed) -> _Planned:
     files = _source(it) if it.editable else _files(it)
     about = _about(it, files)
-    home = private_folder(wheels_folder()) / f"{it.name}-{it.version}-{_key(it, files, about)}"
-    tags = tuple(HeaderParser().parsestr(about.decode()).get_all("Tag") or ())
-    name = f"{re.sub('[-_.]+', '_', it.name)}-{it.version.replace('-', '_')}-{_compressed(tags)}.whl"
+    return _Planned(it, files, about, wheels_folder() / f"{it.name}-{it.version}-{_key(it, files, about)}")
+
+
+def _made(planned: _Planned) -> Wheel:
+    it, home = planned.it, planned.home
     with storage(home):
-        if (digest := whole(home / name)) is None:
-            digest = _make(it, files, about, home, name)
+        if (digest := whole(planned.path)) is None:
+            private_folder(wheels_folder())
+            digest = _make(it, planned.files, planned.about, home, planned.path.name)
         os.utime(home)
-    return Wheel(it.name, it.version, home / name, digest, tags, not it.origin)
+    return Wheel(it.name, it.version, planned.path, digest, planned.tags, not it.origin)
 
 
 def whole(path: Path) -> str | None:
