@@ -18,6 +18,7 @@ from environments import made_up
 from pilotage.environments.installed import installed
 from pilotage.environments.wheels import wheels_of
 from pilotage.events import Events
+from pilotage.hosts.openssh import OpenSSHHost
 from program import PROGRAM
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,12 +96,13 @@ class There:
 
 
 @pytest.fixture
-def there(server, user_file, project, wheels, tmp_path):
+def there(server, user_file, project, wheels, tmp_path, pilotage):
     """The far side of a site ``fleet``, for a script in the current folder."""
     it = There(tmp_path / "there", tmp_path)
     user_file(FLEET.format(there=it.folder, python=it.python, wheels=wheels))
     (project / "script.py").write_text(SCRIPT)
-    return it
+    yield it
+    OpenSSHHost("far").close()  # ten commands share it, and the first to end does not end it for the others
 
 
 def run(pilotage, **options):

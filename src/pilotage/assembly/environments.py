@@ -18,7 +18,6 @@ from pilotage.errors import UnsupportedError
 from pilotage.hosts import openssh
 from pilotage.hosts.base import Host
 from pilotage.hosts.local import LocalHost
-from pilotage.hosts.openssh import OpenSSHHost
 from pilotage.paths import state_folder
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, KubernetesSite
@@ -41,11 +40,6 @@ class Place:
     host: Host
     name: str
     store: Store
-
-    def leave(self) -> None:
-        """End the connection with it, where it was made here."""
-        if isinstance(self.host, OpenSSHHost):
-            self.host.leave()
 
 
 def block_site(resolved: Resolved) -> BlockSite:

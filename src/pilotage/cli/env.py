@@ -52,8 +52,6 @@ def _each(output: Output, found: list[Place], work: Callable[[Place], dict[str, 
                 raise
             output.warn(" ".join(str(error).split()))
             rows.append({"host": place.name, "error": error.as_dict()})
-        finally:
-            place.leave()
     return rows
 
 
