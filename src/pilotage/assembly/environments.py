@@ -15,9 +15,9 @@ from pilotage.assembly.login import hosts_of
 from pilotage.environments.recipe import Recipe
 from pilotage.environments.store import Kept, Store
 from pilotage.errors import UnsupportedError
-from pilotage.hosts import openssh
 from pilotage.hosts.base import Host
 from pilotage.hosts.local import LocalHost
+from pilotage.hosts.openssh import A_MOMENT, OpenSSHHost
 from pilotage.paths import state_folder
 from pilotage.sites.catalogue import Resolved
 from pilotage.sites.models import BlockSite, KubernetesSite
@@ -60,7 +60,7 @@ def places(resolved: Resolved) -> Iterator[Place]:
         here = LocalHost()
         yield Place(here, "this machine", wanted.store(here) if wanted else _unnamed(here, ""))
     for name in names:
-        host, runs = openssh.host(name), str(getattr(site, "run_folder", "~/.pilotage"))
+        host, runs = OpenSSHHost(name, stays=A_MOMENT), str(getattr(site, "run_folder", "~/.pilotage"))
         yield Place(host, name, wanted.store(host, runs) if wanted else _unnamed(host, runs))
 
 
