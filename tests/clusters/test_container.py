@@ -66,6 +66,7 @@ def test_a_script_in_containers_on_both_nodes(script, on_head, tmp_path):
     wait_for(lambda: on_head("squeue", "--noheader").stdout == "", "a job is left")
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing_in_a_container(script, slurm, on_head, pilotage, tmp_path):
     run = [PROGRAM, "run", script, "--site", "boxes", "--", "stay"]
     argv = slurm.host("head").command([str(part) for part in run], str(tmp_path))

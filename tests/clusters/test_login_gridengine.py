@@ -60,6 +60,7 @@ def start(laptop, laptop_site):
         run.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("login", "reach", "expected"),
     [("head", "auto", "relay"), ("head-gateway", "auto", "gateway"), ("head", "node", "node")],
@@ -76,6 +77,7 @@ def test_tasks_run_on_every_node(laptop, laptop_site, login, reach, expected):
     assert nothing_is_left(laptop)
 
 
+@pytest.mark.slow
 def test_every_task_runs_once_though_the_connection_is_lost(start):
     run = start()
     lose_the_connection(run)
@@ -83,6 +85,7 @@ def test_every_task_runs_once_though_the_connection_is_lost(start):
     run.ends_right()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_cancelled_leaves_nothing(start):
     run = start()
     assert run.laptop.jobs()
@@ -91,6 +94,7 @@ def test_a_run_that_is_cancelled_leaves_nothing(start):
     run.nothing_is_left()
 
 
+@pytest.mark.slow
 def test_what_was_killed_left_is_ended_by_the_next_command(start):
     run = start()
     for pid in [*supervisors(run), *drivers(run)]:
@@ -101,6 +105,7 @@ def test_what_was_killed_left_is_ended_by_the_next_command(start):
     run.nothing_is_left()
 
 
+@pytest.mark.slow
 def test_what_grid_engine_refuses_is_told(laptop, laptop_site):
     laptop_site()
     laptop.place("hosts.py", HOSTS)
@@ -134,6 +139,7 @@ def test_check_proves_the_path_from_a_compute_node(laptop, laptop_site):
     assert nothing_is_left(laptop)
 
 
+@pytest.mark.slow
 def test_a_site_is_made_of_what_the_login_host_says(laptop):
     done = laptop.pilotage("site", "add", "lab", "--login", "head", "--yes")
     assert done.returncode == 0, done.stderr

@@ -140,6 +140,7 @@ def workers(laptop, node):
     return laptop.run("pgrep", "-f", "pilotage.worker", host=node).stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["0.0.0.0", "127.0.0.1"])
 def test_a_server_on_a_host_of_a_pool_is_reached(laptop, where):
     laptop.place(".config/pilotage/pilotage.toml", SITE)

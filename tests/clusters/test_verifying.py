@@ -3,6 +3,8 @@
 import re
 import sys
 
+import pytest
+
 from program import PROGRAM
 from pythons import environment, own
 
@@ -38,6 +40,7 @@ def test_both_nodes_refuse(slurm, on_head, tmp_path):
     assert on_head("squeue", "--noheader").stdout == ""
 
 
+@pytest.mark.slow
 def test_one_node_refuses(slurm, on_head, tmp_path, private_home):
     python = environment(tmp_path / "env", {"parsl": "2025.1.6"})
     wrapper = tmp_path / "python"
@@ -50,6 +53,7 @@ def test_one_node_refuses(slurm, on_head, tmp_path, private_home):
     assert any(re.search(r"no workers on node2: \S+ has parsl 2025.1.6", path.read_text()) for path in errors)
 
 
+@pytest.mark.slow
 def test_check_says_the_same(slurm, on_head, tmp_path):
     """What the login host has is right, and the nodes' is not: only a block can tell."""
     import json

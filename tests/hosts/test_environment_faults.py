@@ -122,6 +122,7 @@ def wait_for(what, seconds=60):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_ten_that_ask_at_once_are_one_build(there, pilotage, tmp_path):
     """Half of them are of another machine: they share no lock here."""
@@ -162,6 +163,7 @@ def test_a_builder_killed_half_way_is_none(there, pilotage):
     assert len(there.builds) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_who_asks_is_killed_and_the_next_has_it_whole(there, pilotage, private_home):
     there.hold.touch()
@@ -205,6 +207,7 @@ def test_a_full_disk_there_is_told(small_disk, there, pilotage):  # in this orde
     assert there.environments() == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_what_has_been_removed_from_it_is_seen_and_made_anew(there, pilotage, private_home):
     done = run(pilotage)
