@@ -113,7 +113,9 @@ def runs(pilotage, project, private_home):
 
 def test_ps_shows_those_that_go_on_first(runs):
     first = runs.detached(LONG, "--name", "mine")
+    time.sleep(1.1)  # ids count seconds, and of two in one second either may come first
     second = runs.run(QUICK)["id"]
+    time.sleep(1.1)
     third = runs.run(FAILING)["id"]
     assert list(runs.states().items()) == [(first, "running"), (third, "failed"), (second, "finished")]
     done = runs.pilotage("ps")

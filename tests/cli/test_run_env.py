@@ -68,7 +68,7 @@ def test_what_is_wrong_with_the_rest_is_told_before_anything_is_built(started, t
 def test_what_is_no_file_is_told(started, file):
     done = started("run", "--env", file, "script.py")
     assert done.returncode == 2
-    assert f"there is no file {file}" in done.stderr
+    assert (f"{file} is no file" if file == "." else f"there is no file {file}") in done.stderr
 
 
 def test_a_python_that_is_not_of_its_environment_is_not_started_for_ever(monkeypatch, tmp_path):

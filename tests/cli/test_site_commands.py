@@ -175,7 +175,7 @@ class TestImport:
         assert sites["myexecutor_1"]["hosts"] == ["ada@198.51.100.7"]
         for words in (
             "myexecutor_1: only a comment: WORKER_PORT_1, WORKER_PORT_2 (not needed: ports are reserved when a run",
-            "warning: myexecutor_1: only a comment: INSTALL_CONDA, LOCAL_CONDA_YAML (not made yet",
+            "warning: myexecutor_1: only a comment: INSTALL_CONDA, LOCAL_CONDA_YAML (make it on",
             "warning: myexecutor_2: without HOST_IP, azurecluster has to be a name that ssh knows",
             f"written: {path}",
             "--site myexecutor_1=myexecutor_1 --site myexecutor_2=myexecutor_2",

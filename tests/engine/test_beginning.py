@@ -153,7 +153,9 @@ def test_an_interchange_that_ends_while_a_scheduler_takes_its_time(run):
         "    print(type(waits.exception()).__name__, time.monotonic() - begun < 4)\n"
         "print(told)\n" + LEFT
     )
-    assert out.splitlines() == ["BadStateException True", "['0']", "[]"]
+    first, *rest = out.splitlines()
+    assert first in ("BadStateException True", "ExecutorError True")  # whether the call had been sent by then
+    assert rest == ["['0']", "[]"]
 
 
 def test_no_more_are_started_after_a_stop():
