@@ -67,7 +67,14 @@ def image(place):
     return containers.image(place / "image")
 
 
-@pytest.fixture(scope="module", params=sorted(PROGRAMS))
+SLOW = ("podman", "singularity")
+"""Those that `make test-all` alone runs: podman takes long to start, and singularity is what apptainer was."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=[pytest.mark.slow] if one in SLOW else []) for one in sorted(PROGRAMS)],
+)
 def runtime(request, place, image):
     """The name of a runtime, and its program."""
     folder = place / request.param

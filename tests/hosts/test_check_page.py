@@ -12,6 +12,7 @@ import pytest
 from check.mistakes import PAGE, Mistake, Page, hold, problems, row
 from hosts.test_check import LOGIN, ON_PATH, SLURM, WELCOME
 
+pytestmark = pytest.mark.slow
 DF = """#!/bin/sh
 # A file system that nodes see, whatever is asked of it.
 case $1 in
