@@ -269,6 +269,8 @@ def any_site(draw):
         data.pop("python", None)
     if scheduler == "kubernetes" and data.get("environment", {}).get("kind") in ("venv", "container"):
         del data["environment"]
+    if data.get("environment", {}).get("kind") == "container":
+        data.pop("mpi", None)
     if scheduler == "ssh":
         data["hosts"] = [f"host{number}" for number in range(len(data["hosts"]))]
         for field in ("nodes_per_block", "max_blocks", "mpi"):
