@@ -13,10 +13,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import jsonschema
 import psutil
 import pytest
 
+from pilotage.cli import elsewhere
+from pilotage.cli.run import run as run_command
 from pilotage.runs import shapes
 
 PROGRAM = Path(sys.executable).parent / "pilotage"
@@ -781,3 +784,17 @@ def test_a_run_of_another_host_that_says_nothing(runs):
     found = runs.json("show", run)
     assert found["host"] == "gone"
     assert found["heartbeat"] >= 3600
+
+
+def test_names_of_what_is_sent_are_from_the_script_there_too(project, monkeypatch):
+    """On another host the script is in the folder that the command is given in, and what was sent beside it."""
+    (project / "deep").mkdir()
+    (project / "deep" / "script.py").touch()
+    passed = []
+    monkeypatch.setattr(elsewhere, "run_there", lambda *_: passed.append(click.get_current_context()))
+    words = ["--on", "far", "--sync", "deep/model.py", "--sync", "data/*.csv", "--sync", "/lib/", "deep/script.py"]
+    run_command.main(words, standalone_mode=False)
+    (context,) = passed
+    assert elsewhere.options_of(context.command, context.params, ("host", "grace")) == [
+        *("--sync", "model.py", "--sync", "../data/*.csv", "--sync", "/lib/")
+    ]

@@ -120,6 +120,103 @@ def test_what_is_large_is_told_and_left_out_by_a_line(pool, pilotage, work, priv
     assert not list(pool.rglob("big.bin"))
 
 
+NAMED = """
+import parsl
+
+@parsl.python_app
+def look(name):
+    import importlib, os
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return str(error)
+    return module.NAME, sorted(set(os.listdir(os.path.dirname(module.__file__))) - {"__pycache__"})
+
+with parsl.load():
+    for name in ("model", "other", "common.tools"):
+        print(look(name).result())
+"""
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A script with modules, of which not all are to travel; one package is beside its folder."""
+    folder = tmp_path / "project" / "work"
+    (folder / "data").mkdir(parents=True)
+    (tmp_path / "project" / "common").mkdir()
+    (folder / "script.py").write_text(NAMED)
+    for name in ("model.py", "other.py", "../common/tools.py"):
+        (folder / name).write_text(f"NAME = {os.path.basename(name)!r}\n")
+    (folder / "data" / "a.csv").touch()
+    with (folder / "data" / "big.bin").open("wb") as file:
+        file.truncate(200 << 20)
+    return folder
+
+
+def test_just_what_is_named_travels(pool, pilotage, beside, private_home, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(beside.parent.parent))  # there it is project.common
+    names = 'sync=["model.py", "../common/", "data/*.csv"]'
+    done = run(pilotage, "--set", names, beside / "script.py")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "('model.py', ['common', 'data', 'model.py'])",
+        "No module named 'other'",
+        "('tools.py', ['tools.py'])",
+    ]
+    (told,) = sent(private_home)
+    assert told["files"] == 3
+    assert not list(pool.rglob("big.bin"))
+
+
+def test_names_of_a_command_are_from_its_folder_and_stay_for_a_resume(pool, pilotage, beside, monkeypatch):
+    monkeypatch.chdir(beside.parent)
+    done = run(pilotage, "--sync", "work/model.py", "--sync", "work/d*/*.csv", "--sync", "common", "work/script.py")
+    assert done.returncode == 0, done.stderr
+    expected = ["('model.py', ['common', 'data', 'model.py'])", "No module named 'other'", "('tools.py', ['tools.py'])"]
+    assert done.stdout.splitlines() == expected
+    (beside / "model.py").write_text("NAME = 'changed'\n")
+    done = pilotage("resume", "@last", "--ignore-changes")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == expected, "its results are reused"
+    (beside / "model.py").unlink()
+    done = pilotage("resume", "@last")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"there is no {beside}/model.py" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", 'sync=["modle.py"]'], "--set: site.pool.sync: there is no {work}/modle.py\n\nhint: did you mean"),
+        (["--sync", "{work}/modle.py"], "--sync: there is no {work}/modle.py\n\nhint: did you mean 'model.py'?"),
+        (["--sync", "{work}/*.json"], "--sync: nothing in {work} matches"),
+        (["--sync", "{work}/data"], "--sync: what is named is too large"),
+        (["--set", "sync=model.py"], "expected true, false, or a list of paths such as [\"model.py\"], got 'model.py'"),
+        (["--set", "sync=[]"], "the list names nothing: sync = false sends nothing"),
+        (["--sync", "{work}/model.py", "--no-sync"], "--sync names what is sent, and --no-sync sends nothing"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_before_anything_is(pool, pilotage, beside, private_home, words, said):
+    done = run(pilotage, *(word.format(work=beside) for word in words), beside / "script.py")
+    assert done.returncode == 2
+    assert said.format(work=beside) in done.stderr
+    assert not pool.exists()
+    assert not (private_home / "state" / "runs").exists() or not list((private_home / "state" / "runs").glob("2*"))
+
+
+def test_a_site_file_says_where_the_name_is(pool, pilotage, user_file, beside):
+    place = user_file(POOL.format(python=sys.executable, there=pool) + 'sync = ["model.py", "nothing"]\n')
+    done = run(pilotage, beside / "script.py")
+    assert done.returncode == 2
+    assert "8: site.pool.sync: there is no" in done.stderr, (place, done.stderr)
+
+
+def test_names_are_for_sites_that_are_elsewhere(pilotage, beside):
+    done = pilotage("run", "--site", "threads", "--sync", beside / "model.py", beside / "script.py")
+    assert done.returncode == 2
+    assert "--sync is for sites reached by SSH" in done.stderr
+
+
 @pytest.fixture
 def folder_there(server, tmp_path, private_home):
     """Make folders of runs on the host; each is removed in the end."""

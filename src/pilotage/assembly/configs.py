@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
     from parsl.executors.base import ParslExecutor
 
+    from pilotage.environments.code import Code
+
 OURS = {
     "parsl.executors.HighThroughputExecutor": "pilotage.engine.executor.HighThroughputExecutor",
     "parsl.executors.MPIExecutor": "pilotage.engine.mpi.MPIExecutor",
@@ -320,7 +322,7 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "script_path": tuple(script_path),
         "provider": provider,
         "environment": equipment(resolved, site),
-        **_afar(site, str(call.arguments["label"]), outside, provider),
+        **_afar(resolved, site, str(call.arguments["label"]), outside, provider),
         **on_nodes(resolved, site),
     }
     made: ParslExecutor = make(replace(call, target=OURS[call.target], arguments={**call.arguments, **own}), resolved)
@@ -343,15 +345,13 @@ def _defaults(provider: Any) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not one.empty}
 
 
-def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[str, Any]:
+def _afar(resolved: Resolved, site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[str, Any]:
     """Return the arguments of our executors for a site with a login host, to which its provider then turns."""
-    from pilotage.environments.code import Code
-
     if isinstance(site, SSHSite):
         from pilotage.providers.pool import Pool
 
         provider.pool = Pool(site.hosts, site.run_folder, machine.python, label)
-        provider.pool.folder.code = Code() if site.sync else None
+        provider.pool.folder.code = _code(resolved, site.sync)
         return {"route": provider.pool, "worker_cwd": "~"}
     if getattr(site, "login", None) is None:
         return {}
@@ -361,8 +361,15 @@ def _afar(site: BlockSite, label: str, machine: Machine, provider: Any) -> dict[
     if found is None:
         return {}
     provider.far = found.folder
-    found.folder.code = Code() if getattr(site, "sync", False) else None
+    found.folder.code = _code(resolved, getattr(site, "sync", False))
     return {"route": found, "worker_cwd": "~"}
+
+
+def _code(resolved: Resolved, sync: bool | list[str]) -> Code | None:
+    """Return what a site's ``sync`` lets travel of the script, None where nothing does."""
+    from pilotage.environments.code import Code
+
+    return Code(sync if isinstance(sync, list) else None, resolved.place("sync")) if sync else None
 
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:

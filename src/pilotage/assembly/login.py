@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pilotage import steps
 from pilotage.assembly.configs import Target, targets
@@ -24,8 +26,33 @@ def hosts_of(site: Site) -> list[str]:
 
 def without_code(chosen: Sequence[Target]) -> list[str]:
     """Return the assignments by which nothing of the script is sent to those sites of a run that are elsewhere."""
-    far = [target.label for target in chosen if target.resolved is not None and hosts_of(target.resolved.site)]
-    return [f"{label}:sync=false" for label in far]
+    return [f"{target.label}:sync=false" for target in _far(chosen)]
+
+
+def with_names(chosen: Sequence[Target], names: Sequence[str]) -> list[str]:
+    """Return the assignments by which of the script just what is named is sent to those sites that are elsewhere.
+
+    Raises UsageError where there are none.
+    """
+    far = _far(chosen)
+    if not far:
+        raise UsageError("--sync is for sites reached by SSH, and none of these is", hint="workers see the folder here")
+    return [f"{target.label}:sync={json.dumps(names, ensure_ascii=False)}" for target in far]
+
+
+def check_names(chosen: Sequence[Target], folder: Path, where: str | None = None) -> None:
+    """Raise UsageError where a name in the ``sync`` of a site stands for nothing, from the script's folder."""
+    for target in chosen:
+        resolved = target.resolved
+        sync = getattr(resolved.site, "sync", None) if resolved is not None else None
+        if resolved is not None and isinstance(sync, list):
+            from pilotage.environments.naming import named
+
+            named(sync, folder, where or resolved.place("sync"))
+
+
+def _far(chosen: Sequence[Target]) -> list[Target]:
+    return [target for target in chosen if target.resolved is not None and hosts_of(target.resolved.site)]
 
 
 def hosts_called(name: str, assignments: Sequence[str], catalogue: Catalogue) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +15,9 @@ from pilotage.errors import UsageError
 from pilotage.output import Output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pilotage.assembly.configs import Target
     from pilotage.runs.order import Order
     from pilotage.runs.start import Options
 
@@ -57,6 +62,13 @@ class ScriptCommand(click.Command):
 @click.option("--on", "host", metavar="HOST", help="Run it on a login host, also without this machine: user@host.")
 @click.option("--send", multiple=True, type=click.Path(), metavar="PATH", help="Also send this there, with --on.")
 @click.option("--remote-python", "python", metavar="PATH", help="A Python there that has pilotage, with --on.")
+@click.option(
+    "--sync",
+    "names",
+    multiple=True,
+    metavar="PATH",
+    help="Send just PATH of the script's files to sites reached by SSH; a folder, or a quoted pattern: 'data/*.csv'.",
+)
 @click.option("--no-sync", is_flag=True, help="Send none of the script's own modules to sites reached by SSH.")
 @click.option("--override", is_flag=True, help="Put the site in the place of a Config that the script loads.")
 @command_options
@@ -74,6 +86,7 @@ def run(
     host: str | None,
     send: tuple[str, ...],
     python: str | None,
+    names: tuple[str, ...],
     no_sync: bool,
     override: bool,
 ) -> None:
@@ -89,6 +102,10 @@ def run(
     """
     if host is not None and environment is not None:
         raise UsageError("--env makes an environment here, and --on runs the driver there", hint="leave one out")
+    if names and no_sync:
+        raise UsageError("--sync names what is sent, and --no-sync sends nothing", hint="leave one out")
+    # Of a command, paths are from the current folder; of a site, from the script's.
+    names = click.get_current_context().params["names"] = _from_script(script, names)
     if host is not None:
         from pilotage.cli.elsewhere import run_there
 
@@ -117,6 +134,10 @@ def run(
         from pilotage.assembly.login import without_code
 
         more += without_code(chosen)
+    if names:
+        from pilotage.assembly.login import with_names
+
+        more += with_names(chosen, names)
     if environment is not None:
         from pilotage.assembly.own import for_workers, go_on_inside, is_inside
 
@@ -126,6 +147,7 @@ def run(
     if more:
         chosen = targets(site_choice(sites, is_file), [*assignments, *more], catalogue)
     check_before_start(chosen)
+    check_names(chosen, path, "--sync" if names else None)
     order = Order(
         script=path,
         arguments=arguments,
@@ -148,6 +170,23 @@ def run(
             grace=grace,
         ),
     )
+
+
+def _from_script(script: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return paths of the current folder as they are from the script's."""
+    folder = os.path.realpath(os.path.dirname(script))  # noqa: PTH120
+    return tuple(
+        one if one.startswith(("~", "/")) or not one else os.path.relpath(one, folder) + "/" * one.endswith("/")
+        for one in names
+    )
+
+
+def check_names(chosen: Sequence[Target], script: Path, where: str | None = None) -> None:
+    """Raise UsageError where what a site's ``sync`` names is not there; nothing is asked of a host yet."""
+    if any(isinstance(getattr(target.resolved.site, "sync", None), list) for target in chosen if target.resolved):
+        from pilotage.assembly import login
+
+        login.check_names(chosen, script.parent, where)
 
 
 def carry_out(output: Output, order: Order, given: str, options: Options) -> None:

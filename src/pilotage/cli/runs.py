@@ -107,7 +107,7 @@ def cancel(output: Output, runs: Sequence[str], now: bool) -> None:
 def resume(output: Output, run: str, ignore_changes: bool, name: str | None, detach: bool) -> None:
     """Run the script of RUN again, with its arguments and sites; calls that had finished are not made again."""
     from pilotage.cli.elsewhere import resume_there
-    from pilotage.cli.run import carry_out
+    from pilotage.cli.run import carry_out, check_names
     from pilotage.runs.cancel import grace_of
     from pilotage.runs.resume import order_again
     from pilotage.runs.start import Options
@@ -123,6 +123,7 @@ def resume(output: Output, run: str, ignore_changes: bool, name: str | None, det
 
         if not is_inside(order.environment):
             go_on_inside(order.environment, sys.argv[1:], output.say)
+    check_names(order.targets, order.script)
     options = Options(
         name=checked_name(name) or values.get("name"),
         keep_stdout=output.as_json,

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from pilotage import events, steps
 from pilotage.environments.alone import alone
 from pilotage.environments.editable import editable, files_of
+from pilotage.environments.naming import arranged, named
 from pilotage.environments.snapshot import Snapshot
 from pilotage.environments.sources import sources
 from pilotage.errors import HostError, UsageError
@@ -49,18 +50,29 @@ touch -- "$3"; ln -sfn -- "$1/$3" "$4"
 
 
 class Code:
-    """The folders that a script imports from, for the hosts where its workers are."""
+    """The folders that a script imports from, for the hosts where its workers are.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    names: files, folders and patterns that are sent in place of those folders; see `naming`.
+    where: what gives the names, for messages.
+    """
+
+    def __init__(self, names: Sequence[str] | None = None, where: str = "sync") -> None:
+        self._names = names
+        self._where = where
         self._snapshot: Snapshot | None = None
 
     def take(self, folders: Sequence[str]) -> dict[str, str]:
         """Read what is in folders now; return for those that are sent their place in a run's folder.
 
-        Editable installs are sent too, under words that are no folder's. Raises UsageError where one is too large.
+        Editable installs are sent too, under words that are no folder's, unless there are names. Raises UsageError
+        where one is too large, or a name stands for nothing.
         """
         script = getattr(sys.modules.get("__main__"), "__file__", None)  # its own functions travel by themselves
         script = Path(script).absolute() if script else None
+        if self._names is not None:
+            return self._take_named(self._names, folders, script)
         found = {}
         for folder in folders:
             if Path(folder).is_dir() and not _has_us(Path(folder)) and (files := sources(Path(folder), script)):
@@ -68,6 +80,14 @@ class Code:
         found.update(_editable())
         self._snapshot = Snapshot.of(found.values()) if found else None
         return {folder: f"{LINK}/{number}" for number, folder in enumerate(found)}
+
+    def _take_named(self, names: Sequence[str], folders: Sequence[str], script: Path | None) -> dict[str, str]:
+        if script is not None and script.is_relative_to(Path(__file__).parents[1]):  # ours, such as a benchmark's
+            return {}
+        top = script.parent if script is not None else Path.cwd()
+        trees, places = arranged(named(names, top, self._where), top, folders, self._where)
+        self._snapshot = Snapshot.of(trees)
+        return {folder: f"{LINK}/{place}" for folder, place in places.items()}
 
     def send(self, folder: FarFolder) -> None:
         """Have the code there, for a run whose folder there is made; raises HostError."""

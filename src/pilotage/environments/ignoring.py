@@ -21,9 +21,12 @@ class Ignored:
     Parameters
     ----------
     lines: those of the file. Raises UsageError where one begins with ``!``.
+    above: patterns of a folder above, which hold in this one too.
+    prefix: the path of this folder below that one, with a slash at its end.
     """
 
-    def __init__(self, lines: Iterable[str] = ()) -> None:
+    def __init__(self, lines: Iterable[str] = (), above: Ignored | None = None, prefix: str = "") -> None:
+        self._above, self._prefix = above, prefix
         patterns = [line.strip() for line in lines]
         self.patterns = [pattern for pattern in patterns if pattern and not pattern.startswith("#")]
         for pattern in self.patterns:
@@ -31,16 +34,19 @@ class Ignored:
                 raise UsageError(f"{pattern!r}: a pattern that takes back another is not known", where=NAME)
 
     @classmethod
-    def of(cls, folder: Path) -> Ignored:
-        """Return those of a folder, none where it has no such file."""
+    def of(cls, folder: Path, above: Ignored | None = None, prefix: str = "") -> Ignored:
+        """Return those of a folder, none of its own where it has no such file."""
         try:
-            return cls((folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines())
+            lines = (folder / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return cls()
+            lines = []
+        return cls(lines, above, prefix)
 
     def matches(self, path: str, *, is_folder: bool) -> bool:
         """Return whether a path below the folder is left out; of the folders above it each is asked by itself."""
-        return any(_matches(pattern, path, is_folder) for pattern in self.patterns)
+        if any(_matches(pattern, path, is_folder) for pattern in self.patterns):
+            return True
+        return self._above is not None and self._above.matches(self._prefix + path, is_folder=is_folder)
 
 
 def _matches(pattern: str, path: str, is_folder: bool) -> bool:

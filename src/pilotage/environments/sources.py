@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pilotage.environments.ignoring import Ignored
@@ -35,7 +35,7 @@ def sources(folder: Path, script: Path | None = None) -> dict[str, Path]:
     Raises UsageError where they are too many or too large.
     """
     found, sizes = {}, {}
-    for path, file in _files(folder):
+    for path, file in files_in(folder, Ignored.of(folder)):
         try:
             known = file.stat()
         except OSError:  # gone, or a link to nowhere
@@ -47,13 +47,29 @@ def sources(folder: Path, script: Path | None = None) -> dict[str, Path]:
             break
     if not any(path.endswith(MODULES) and file != script for path, file in found.items()):
         return {}
-    if len(found) > MOST or sum(sizes.values()) > LARGEST:
-        raise too_large(folder, sizes)
+    if is_too_large(sizes):
+        raise UsageError(
+            f"the script's folder is too large to be sent to where its workers are: {extent(sizes)}",
+            where=str(folder),
+            hint=f"largest is {largest(sizes)}: a line in {folder}/.pilotageignore leaves it out; "
+            "or name what is sent: --sync; or send nothing: --no-sync",
+        )
     return found
 
 
-def too_large(folder: Path, sizes: dict[str, int]) -> UsageError:
-    """Return the error for a folder with too much in it, which names what is large."""
+def is_too_large(sizes: Mapping[str, int]) -> bool:
+    """Return whether files, by their sizes in bytes, are more than are sent."""
+    return len(sizes) > MOST or sum(sizes.values()) > LARGEST
+
+
+def extent(sizes: Mapping[str, int]) -> str:
+    """Return how much files are, and may be, for a message."""
+    most = f"at most {LARGEST >> 20} MiB and {MOST:,} files are"
+    return f"{sum(sizes.values()) / 1e6:.0f} MB in {len(sizes):,} files, and {most}"
+
+
+def largest(sizes: Mapping[str, int]) -> str:
+    """Return in words what of files, by their paths, is large."""
     tops: dict[str, tuple[int, int]] = {}
     for path, size in sizes.items():
         top, _, below = path.partition("/")
@@ -61,30 +77,23 @@ def too_large(folder: Path, sizes: dict[str, int]) -> UsageError:
         bytes_, files = tops.get(name, (0, 0))
         tops[name] = bytes_ + size, files + 1
     order = 0 if sum(sizes.values()) > LARGEST else 1
-    largest = sorted(tops, key=lambda name: tops[name][order], reverse=True)[:3]
-    words = ", ".join(f"{name} ({tops[name][0] / 1e6:.1f} MB in {tops[name][1]:,} files)" for name in largest)
-    return UsageError(
-        f"the script's folder is too large to be sent to where its workers are: {sum(sizes.values()) / 1e6:.0f} MB in "
-        f"{len(sizes):,} files, and at most {LARGEST >> 20} MiB and {MOST:,} files are",
-        where=str(folder),
-        hint=f"largest is {words}: a line in {folder}/.pilotageignore leaves it out; or send nothing: --no-sync",
-    )
+    first = sorted(tops, key=lambda name: tops[name][order], reverse=True)[:3]
+    return ", ".join(f"{name} ({tops[name][0] / 1e6:.1f} MB in {tops[name][1]:,} files)" for name in first)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+def files_in(folder: Path, ignored: Ignored) -> Iterator[tuple[str, Path]]:
     """Yield paths below a folder, and the files."""
-    ignored = Ignored.of(folder)
     known = _known_to_git(folder)
     if known is None:
         yield from _walk(folder, "", ignored, set())
         return
     folders: dict[str, bool] = {"": True}
     for path in known:
-        if not _is_in(folder, path.rpartition("/")[0], ignored, folders) or _is_left_out(path, ignored):
+        if not _is_in(folder, path.rpartition("/")[0], ignored, folders) or is_left_out(path, ignored):
             continue
         file = folder / path
         if file.is_dir():  # a link, or a work tree within this one
-            if _may_enter(file, path, ignored):
+            if may_enter(file, path, ignored):
                 yield from _walk(file, f"{path}/", ignored, {os.path.realpath(folder)})
         else:
             yield path, file
@@ -94,7 +103,7 @@ def _is_in(top: Path, path: str, ignored: Ignored, known: dict[str, bool]) -> bo
     """Return whether a folder below ``top`` and all between are to be looked into."""
     if path not in known:
         above = path.rpartition("/")[0]
-        known[path] = _is_in(top, above, ignored, known) and _may_enter(top / path, path, ignored)
+        known[path] = _is_in(top, above, ignored, known) and may_enter(top / path, path, ignored)
     return known[path]
 
 
@@ -109,17 +118,19 @@ def _walk(folder: Path, prefix: str, ignored: Ignored, above: set[str]) -> Itera
     for entry in entries:
         path = prefix + entry.name
         if entry.is_dir():
-            if _may_enter(Path(entry.path), path, ignored):
+            if may_enter(Path(entry.path), path, ignored):
                 yield from _walk(Path(entry.path), f"{path}/", ignored, above | {real})
-        elif not _is_left_out(path, ignored):
+        elif not is_left_out(path, ignored):
             yield path, Path(entry.path)
 
 
-def _is_left_out(path: str, ignored: Ignored) -> bool:
+def is_left_out(path: str, ignored: Ignored) -> bool:
+    """Return whether a file in a folder that is sent stays here, by its path below that."""
     return path.rpartition("/")[2].startswith(".") or ignored.matches(path, is_folder=False)
 
 
-def _may_enter(folder: Path, path: str, ignored: Ignored) -> bool:
+def may_enter(folder: Path, path: str, ignored: Ignored) -> bool:
+    """Return whether a folder within one that is sent is sent too, by its path below that."""
     if folder.name.startswith(".") or folder.name in NEVER or ignored.matches(path, is_folder=True):
         return False
     return not (folder / "pyvenv.cfg").exists() and folder != state_folder()

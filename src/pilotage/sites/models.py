@@ -7,9 +7,10 @@ a walltime written without quotes is a TOML time and is refused rather than gues
 from __future__ import annotations
 
 import ipaddress
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from pilotage.errors import did_you_mean
 from pilotage.sites.base import Absolute, Line, Model
@@ -337,6 +338,20 @@ class LocalSite(BlockSite):
         return self
 
 
+def _sync(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        given = json.dumps(value if isinstance(value, str) else "model.py")
+        raise ValueError(f"expected true, false, or a list of paths such as [{given}], got {value!r}")
+    if not value:
+        raise ValueError("the list names nothing: sync = false sends nothing")
+    if "" in value:
+        raise ValueError("one of the paths is empty")
+    return value
+
+
+Sync = Annotated[bool | Annotated[list[Line], Field(min_length=1)], BeforeValidator(_sync)]
 LOGIN_ONLY = {"run_folder", "reach", "inside_address", "sync"}
 """Keys that only a site with a login host has."""
 
@@ -356,8 +371,10 @@ class BatchSite(BlockSite):
     inside_address: str | None = None
     """IP address that compute nodes call the login host by; found when not given."""
 
-    sync: bool = True
-    """Whether the script's own modules are sent to the login host; compute nodes import them from there."""
+    sync: Sync = True
+    """Whether the script's own modules are sent to the login host; compute nodes import them from there. A list of
+    paths and patterns, from the script's folder, sends just those: ``["model.py", "mypackage/", "data/*.csv"]``.
+    """
 
     walltime: Walltime = "00:30:00"
     """Wall time of one block, HH:MM:SS."""
@@ -481,8 +498,10 @@ class SSHSite(BlockSite):
     """Hosts as ssh knows them, such as ``user@node1``; a block is one of them, ``max_blocks`` all when not given."""
     run_folder: Absolute = "~/.pilotage"
     """Folder on each host in which runs have theirs."""
-    sync: bool = True
-    """Whether the script's own modules are sent to the hosts."""
+    sync: Sync = True
+    """Whether the script's own modules are sent to the hosts; a list of paths and patterns, from the script's folder,
+    sends just those: ``["model.py", "mypackage/", "data/*.csv"]``.
+    """
 
     @property
     def needs_pilotage(self) -> str | None:
