@@ -38,7 +38,7 @@ OUTSIDE = {
     "sites": {"pydantic", "pydantic_core", "tomlkit"},
     "schedulers": {"jinja2", "markupsafe"},
     "hosts": set(),
-    "worker": {"parsl", "zmq", "psutil", "cloudpickle", "tblib", "dill", "fsspec"},
+    "worker": {"parsl", "zmq", "psutil", "cloudpickle", "tblib", "dill", "fsspec", "obstore", "botocore", "google"},
     "output": {"rich"},
     "cli": {"click"},
 }

@@ -19,6 +19,12 @@
     ├── HostError                    1  a host cannot be reached, or refuses
     │   └── LoginError               1  a host wants something that only a person can give
     ├── BuildError                   1  the workers' environment cannot be made
+    ├── DataError                    1  a file or folder cannot be brought from or to its URL
+    │   ├── NotThereError            1  there is nothing at the URL
+    │   ├── DeniedError              1  whoever keeps it does not let us
+    │   ├── BrokenTransferError      1  it broke off, or what has come is not what was sent; once more may help
+    │   ├── StageInError             1  an input of a task, which has not begun
+    │   └── StageOutError            1  an output of a task, which has run
     └── ClusterError                 1  a cluster on this machine cannot be started, reached or ended
 
 A message says what happened; ``where`` says in which file, line and key; ``hint`` says what to do next.
@@ -150,6 +156,30 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 class BuildError(PilotageError):
     """The workers' environment cannot be made."""
+
+
+class DataError(PilotageError):
+    """A file or folder cannot be brought from or to its URL, which is ``where``."""
+
+
+class NotThereError(DataError):
+    """There is nothing at the URL."""
+
+
+class DeniedError(DataError):
+    """Whoever keeps it does not let us, or does not know us."""
+
+
+class BrokenTransferError(DataError):
+    """A transfer broke off, or what has come is not what was sent; once more may help."""
+
+
+class StageInError(DataError):
+    """An input cannot be brought to its task, which has not begun."""
+
+
+class StageOutError(DataError):
+    """An output of a task that has run cannot be brought to its URL."""
 
 
 class ClusterError(PilotageError):

@@ -1,0 +1,166 @@
+"""Files and folders of this machine, or of a filesystem that it mounts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pilotage.errors import BrokenTransferError, DataError, DeniedError, NotThereError
+from pilotage.worker.data.base import FOLDER, Entry, Meter, local_entries, of_file
+from pilotage.worker.data.places import Place
+
+PIECE = 16 << 20
+"""Bytes that the kernel copies at once; between two pieces somebody may look at how far it is."""
+NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY}
+
+
+class Files:
+    """The `Store` of paths."""
+
+    keeps_links = True
+    keeps_modes = True
+    at_once = 4
+
+    def __init__(self, place: Place, options: Mapping[str, Any]) -> None:
+        """Nothing of either is needed."""
+
+    def look(self, path: str) -> Entry:
+        """See `Store.look`."""
+        with told(path):
+            known = os.stat(path)
+            if stat.S_ISDIR(known.st_mode):
+                return Entry("", FOLDER)
+            if not stat.S_ISREG(known.st_mode):
+                raise DataError("it is no file and no folder", where=path)
+            return of_file(path, "", known)
+
+    def walk(self, path: str) -> Iterable[Entry]:
+        """See `Store.walk`."""
+        with told(path):
+            yield from local_entries(path)
+
+    def get(self, path: str, entry: Entry, target: str, meter: Meter) -> None:  # noqa: ARG002
+        """See `Store.get`."""
+        copy(path, target, meter)
+
+    def put(self, source: str, path: str, entry: Entry, meter: Meter) -> None:
+        """See `Store.put`."""
+        with told(path):
+            _make_above(path)
+            new = beside(path)
+            try:
+                copy(source, new, meter)
+                if entry.executable:
+                    os.chmod(new, os.stat(new).st_mode | 0o111 & ~_umask())
+                os.replace(new, path)
+            except BaseException:
+                _remove_if_there(new)
+                raise
+
+    def make_folder(self, path: str) -> None:
+        """See `Store.make_folder`."""
+        with told(path):
+            os.makedirs(path, exist_ok=True)
+
+    def make_link(self, path: str, target: str) -> None:
+        """See `Store.make_link`."""
+        with told(path):
+            _make_above(path)
+            new = beside(path)
+            os.symlink(target, new)
+            os.replace(new, path)
+
+    def remove(self, path: str) -> None:
+        """See `Store.remove`."""
+        with told(path):
+            remove(path)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def copy(source: str, target: str, meter: Meter) -> None:
+    """Copy the content of a file into a new one, by the kernel where it can; raises a DataError or OSError."""
+    with told(source), open(source, "rb", buffering=0) as reading, open(target, "xb", buffering=0) as writing:
+        size, by_kernel = os.fstat(reading.fileno()).st_size, hasattr(os, "copy_file_range")
+        while True:
+            if by_kernel:
+                try:
+                    count = os.copy_file_range(reading.fileno(), writing.fileno(), PIECE)
+                except OSError as error:
+                    if error.errno not in NOT_BY_KERNEL:
+                        raise
+                    by_kernel = False
+                    continue
+                by_kernel = count > 0  # of some filesystems the kernel copies nothing and says nothing
+            else:
+                data = reading.read(1 << 20)
+                count = len(data)
+                view = memoryview(data)
+                while view:
+                    view = view[writing.write(view) :]
+                if not count:
+                    break
+            meter.add(count)
+        if writing.tell() < size:
+            raise BrokenTransferError(f"it became shorter while it was read: {writing.tell():,} bytes", where=source)
+
+
+def beside(path: str) -> str:
+    """Return a name in the same folder that nobody looks for."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    return f"{folder}{'/' if folder or path.startswith('/') else ''}.{name[:100]}.{secrets.token_hex(6)}.part"
+
+
+def remove(path: str) -> None:
+    """Remove a file, a link, or a folder with everything in it; raises OSError."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        _remove_if_there(path)
+
+
+def _remove_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _make_above(path: str) -> None:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's umask, which cannot be asked for without setting it, and other threads make files."""
+    try:
+        with open("/proc/self/status") as status:
+            return int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
+    except (OSError, StopIteration, ValueError):
+        return 0o022
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """Turn an OSError of what is done within into a DataError that names ``path``."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotThereError("there is no such file or folder", where=error.filename or path) from error
+    except PermissionError as error:
+        raise DeniedError(f"it is not allowed: {error.strerror}", where=error.filename or path) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DataError(
+                f"cannot be written: {error.strerror}",
+                where=error.filename or path,
+                hint='make room there, or let staged data be elsewhere: [site.NAME.staging] cache = "/scratch/..."',
+            ) from error
+        kind = BrokenTransferError if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT) else DataError
+        raise kind(f"cannot be copied: {error.strerror or error}", where=error.filename or path) from error
