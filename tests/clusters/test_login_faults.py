@@ -231,6 +231,18 @@ def test_a_guard_is_killed_and_its_manager_is_missed_as_others_are_heard(start):
 
 
 @pytest.mark.timeout(400)
+def test_without_missing_it_a_guard_that_is_killed_is_waited_for(start):
+    run = start(more="engine = { rerun_lost = 5 }", count=800, without="absences")
+    both_work(run)
+    kill_the_guard(run, "node2")
+    assert "on node2" in run.told("manager-silent", 30)
+    run.end = 200  # with it, 180 s are enough
+    with pytest.raises(AssertionError, match="no end"):
+        run.ends_right()
+    assert "manager-lost" not in {event["kind"] for event in run.events()}
+
+
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("login", ["head", "head-gateway"])
 def test_one_node_is_cut_off_for_ninety_seconds(start, login):
     """The other is heard all the time."""

@@ -158,6 +158,44 @@ def test_an_interchange_that_ends_while_a_scheduler_takes_its_time(run):
     assert rest == ["['0']", "[]"]
 
 
+def test_as_many_as_may_be_are_started_at_once():
+    """Three wait for each other, so that all of six are started only where three are at once."""
+    numbers, three, before = iter(range(6)), threading.Barrier(3), set(threading.enumerate())
+    go_on = threading.Event()
+
+    def start():
+        three.wait(10)
+        go_on.wait(10)
+        return [str(next(numbers))]
+
+    first = FirstBlocks(start, 6, at_once=3)
+    assert len(set(threading.enumerate()) - before) == 3
+    go_on.set()
+    assert first.are_over(30)
+    assert sorted(first.wait()) == ["0", "1", "2", "3", "4", "5"]
+
+
+AT_ONCE = """
+import threading
+class AtOnce(LocalProvider):
+    at_once, three, last = 3, threading.Barrier(3), threading.Barrier(2)
+    def submit(self, *given):
+        (self.three if len(ours.status_facade) < 3 else self.last).wait(10)
+        return super().submit(*given)
+"""
+
+
+def test_a_provider_says_how_many_it_starts_at_once(run):
+    """The first blocks, and those that are asked for together later."""
+    out = run(
+        APP + "import time\n" + AT_ONCE + "ours = executor(provider=AtOnce(init_blocks=3, max_blocks=5))\n"
+        "with load(ours):\n"
+        "    while ours._first is not None: time.sleep(0.01)\n"
+        "    print(one().result(), sorted(ours.status_facade), sorted(ours.scale_out_facade(2)))\n"
+    )
+    assert out.splitlines()[-1] == "1 ['0', '1', '2'] ['3', '4']"
+
+
 def test_no_more_are_started_after_a_stop():
     begun, go_on, started = threading.Event(), threading.Event(), []
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from parsl.providers.errors import SubmitException
 from hosts.conftest import cache, far, sockets, sshd  # noqa: F401  fixtures
 from hosts.sshd import free_port
 from pilotage import events, journal
-from pilotage.errors import UnsupportedError
+from pilotage.errors import HostError, UnsupportedError
 from pilotage.hosts import openssh
 from pilotage.hosts.base import Completed
 from pilotage.hosts.local import LocalHost
@@ -205,6 +206,36 @@ def test_a_host_is_free_again_whatever_its_preparation_has_raised(monkeypatch):
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
             pool.take()
+
+
+def test_hosts_are_made_ready_at_once_and_one_that_is_away_keeps_no_other_waiting(monkeypatch):
+    pool = Pool(["dead", "one", "two"], "~/.pilotage", "python3", "label")
+    both, taken, problems = threading.Barrier(3), [], []
+
+    def prepare(member):
+        both.wait(10)
+        if member.name == "dead":
+            while len(taken) < 2:
+                time.sleep(0.01)
+            raise HostError("no answer", where="dead")
+
+    monkeypatch.setattr(pool, "_prepare", prepare)
+
+    def take():
+        try:
+            taken.append(pool.take().name)
+        except HostError as error:
+            problems.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(taken) == ["one", "two"]
+    assert len(problems) == 1
+    assert "dead" in problems[0]
+    assert PoolProvider.at_once > 1
 
 
 def test_a_host_that_an_environment_is_not_for_is_passed_over(monkeypatch):

@@ -23,30 +23,41 @@ from pilotage.worker import logs, processes
 
 
 class FirstBlocks:
-    """Blocks that are being started on a thread of their own: a scheduler may take its time.
+    """Blocks that are being started on threads of their own: a scheduler may take its time.
 
     Parameters
     ----------
     start: starts one and returns its id; none where it could not be started.
     wanted: how many.
+    at_once: how many are being started at the same time.
     """
 
-    def __init__(self, start: Callable[[], list[str]], wanted: int) -> None:
+    def __init__(self, start: Callable[[], list[str]], wanted: int, at_once: int = 1) -> None:
         self._beginner = threading.get_ident()
         self._start = start
         self._wanted = wanted
         self._blocks: list[str] = []
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._over = threading.Event()  # Ctrl-C within Thread.join makes Python 3.11 take a thread for ended
-        threading.Thread(target=self._run, name="HTEX-First-Blocks", daemon=True).start()
+        self._starting = max(1, min(wanted, at_once))
+        for _ in range(self._starting):
+            threading.Thread(target=self._run, name="HTEX-First-Blocks", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            while self._wanted and not self._stopping.is_set():
-                self._wanted -= 1
-                self._blocks += self._start()
+            while self._is_one_more_wanted():
+                self._blocks.extend(self._start())
         finally:
-            self._over.set()
+            with self._lock:
+                self._starting -= 1
+                if not self._starting:
+                    self._over.set()
+
+    def _is_one_more_wanted(self) -> bool:
+        with self._lock:
+            self._wanted -= 1
+            return self._wanted >= 0 and not self._stopping.is_set()
 
     def stop(self) -> None:
         """Start no more of them."""
@@ -134,8 +145,16 @@ class EarlyExecutor(RoutedExecutor):
     def _start_first_blocks(self) -> None:
         wanted = self.provider.init_blocks if self.provider is not None else 0
         if wanted > 0:
-            start = super().scale_out_facade
-            self._first = FirstBlocks(lambda: list(start(1)), wanted)
+            self._first = self._being_started(wanted)
+
+    def _being_started(self, wanted: int) -> FirstBlocks:
+        start = super().scale_out_facade
+        return FirstBlocks(lambda: list(start(1)), wanted, self._at_once)
+
+    @property
+    def _at_once(self) -> int:
+        """How many blocks the provider starts at the same time, one unless it says otherwise."""
+        return int(getattr(self.provider, "at_once", 1))
 
     def scale_out_facade(self, n: int) -> list[str]:
         """Start blocks, and return which; see Parsl's. Those that its strategy asks for first have begun already."""
@@ -143,6 +162,8 @@ class EarlyExecutor(RoutedExecutor):
         if first is not None and first.are_asked_for():
             self._first = None
             return first.wait()
+        if n > 1 and self._at_once > 1:
+            return self._being_started(n).wait()
         started: list[str] = super().scale_out_facade(n)
         return started
 

@@ -38,6 +38,8 @@ DEAD = 300.0
 """Seconds without an answer after which a host's block is given up."""
 AGAIN = 60.0
 """Seconds for which a host that did not answer is passed over."""
+AT_ONCE = 8
+"""Hosts that are made ready at the same time: from ten on, a jump host's sshd refuses some (its MaxStartups)."""
 UNFIT = (HostError, BuildError, UnsupportedError)
 """What is wrong with one host, and need not be with another."""
 
@@ -192,6 +194,7 @@ class PoolProvider(ExecutionProvider, RepresentationMixin):
     """
 
     keeps_journal: ClassVar[bool] = True
+    at_once: ClassVar[int] = AT_ONCE
 
     def __init__(
         self,
