@@ -153,9 +153,11 @@ def test_a_follower_that_is_ended_leaves_nothing_there(pilotage, begin):
     run = begin()
     argv = [PROGRAM, "logs", "-f", run["id"]]
     with subprocess.Popen(argv, env=pilotage.env(), stdout=subprocess.PIPE, text=True) as follower:
-        assert follower.stdout.readline() == "sent yes\n"
-        assert followers(pilotage, run)
-        follower.send_signal(signal.SIGKILL)
+        try:
+            assert follower.stdout.readline() == "sent yes\n"
+            assert followers(pilotage, run)
+        finally:
+            follower.send_signal(signal.SIGKILL)
     awaited(lambda: followers(pilotage, run), [], 20)
     master = OpenSSHHost("far").master()  # of a command that was killed; by itself it ends a minute later
     assert master is None or "ControlPersist=60" in psutil.Process(master).cmdline()
@@ -170,7 +172,7 @@ def followers(pilotage, run):
             line = process.cmdline()
         except psutil.NoSuchProcess:
             continue
-        found += [line] if "-f" in line and run["id"] in line and "ssh" not in line[0] else []
+        found += [line] if "-f" in line and run["id"] in line and os.path.basename(line[0]) != "ssh" else []
     return found
 
 
