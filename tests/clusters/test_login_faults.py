@@ -230,7 +230,7 @@ def test_a_guard_is_killed_and_its_manager_is_missed_as_others_are_heard(start):
     run.nothing_is_left()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_without_missing_it_a_guard_that_is_killed_is_waited_for(start):
     run = start(more="engine = { rerun_lost = 5 }", count=800, without="absences")
     both_work(run)
