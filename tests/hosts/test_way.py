@@ -283,7 +283,14 @@ def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gatew
         assert f"port {place[1]} at {place[0]} is refused" in said("connection-away")[0]
         assert not said("connection-back")
     wait_for(lambda: answers(place), 60)
-    assert said("connection-back")
+    wait_for(lambda: said("connection-back"))  # a moment later
+
+
+def connects(host):
+    with contextlib.suppress(HostError):
+        host.connect()
+        return True
+    return False
 
 
 def said(kind):
@@ -303,17 +310,22 @@ def test_ssh_itself_does_not_get_a_port_that_is_taken(begun_on_gateway, gateway,
 
 
 def test_who_tries_once_does_not_get_a_port_that_is_free_later(begun_on_gateway, gateway, echo, run, monkeypatch):
+    tried = []
+
     def once(self, words, again):
-        with contextlib.suppress(HostError):
+        wait_for(lambda: connects(gateway) or self._stop.is_set())
+        try:
             again()
+        except HostError as error:
+            tried.append(str(error))
         self._stop.wait()
 
     monkeypatch.setattr("pilotage.hosts.way.STALE", 0.0)
     monkeypatch.setattr(Way, "_heal", once)
     _, place = begun_on_gateway(echo, "gateway")
     with taken(gateway, place):
-        wait_for(gateway.is_connected)
-        time.sleep(1)
+        wait_for(lambda: tried)
+    assert f"port {place[1]} at {place[0]} is refused" in tried[0]
     with pytest.raises(AssertionError, match="not in time"):
         wait_for(lambda: answers(place), 6)
 

@@ -73,13 +73,21 @@ if WITHOUT == "numbers" and DRIVER:  # what is on its way when a connection brea
 
     RoutedExecutor._route_options = lambda self: []
 
-if WITHOUT == "tries" and DRIVER:  # a connection that is lost is made anew at once or never
+if WITHOUT == "tries" and DRIVER:  # the port of a connection that was lost is asked for once it is back, or never
     import contextlib
 
     from pilotage.errors import HostError
     from pilotage.hosts import way
 
+    def connects(host):
+        with contextlib.suppress(HostError):
+            host.connect()
+            return True
+        return False
+
     def once(self, words, again):
+        while not connects(self._host) and not self._stop.wait(0.1):
+            pass
         with contextlib.suppress(HostError, OSError):
             again()
         self._stop.wait()
