@@ -42,6 +42,7 @@ from pilotage.hosts.route import Route
 from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
+from pilotage.worker.data import accounts
 from pilotage.worker.expected import requirement
 from pilotage.worker.news import NEWS, news_of
 from pilotage.worker.report import NUMBER, PARTIAL
@@ -74,6 +75,10 @@ class HighThroughputExecutor(EarlyExecutor):
     require: packages that it must have beside, such as ``numpy>=2``; ValueError where one is none.
     environment: the workers' Python, where it is made for them; ``launch_cmd`` then has `sites.environments.PYTHON`.
     """
+
+    on_moved: Callable[[dict[str, Any]], None] | None = None
+    """Called with each record of what a task has moved (`pilotage.worker.data.accounts.moved`), on the thread that reads
+    results: it is to be quick, and to raise nothing."""
 
     def __init__(
         self,
@@ -236,6 +241,10 @@ class HighThroughputExecutor(EarlyExecutor):
             news = news_of(message)
             words = f"{news.host} (block {news.block} of {self.label}): {news.words}"
             events.tell(news.kind, words, news.level, executor=self.label, block=news.block)
+            return
+        if message.startswith(accounts.MOVED):
+            if self.on_moved is not None:
+                self.on_moved(accounts.record_of(message))
             return
         if message.startswith(JOINED):
             self._watch().joined(*pickle.loads(memoryview(message)[len(JOINED) :]))

@@ -8,8 +8,8 @@ is gone waits for an answer for ever. And it ends with the driver, however that 
 Of a block that its scheduler says has ended, the managers are forgotten without waiting for heartbeats.
 
 Messages go to the driver that Parsl's interchange does not know: what came of a batch that is still going on, the
-number of tasks that all connected managers can hold, who has connected, that nothing is heard of a manager, and what
-nodes have to tell. And it hears at once of a manager that has ended.
+number of tasks that all connected managers can hold, who has connected, that nothing is heard of a manager, what tasks
+have moved, and what nodes have to tell. And it hears at once of a manager that has ended.
 
 With managers that are reached through a tunnel it speaks so that nothing is lost when that breaks (`Conversations`).
 """
@@ -41,6 +41,7 @@ with sparing(__name__ == "__main__"):
     from parsl.serialize import serialize
 
     from pilotage.engine.silence import Silences
+    from pilotage.worker.data.accounts import MOVED
     from pilotage.worker.farewell import FAREWELL, LastWords
     from pilotage.worker.news import NEWS
     from pilotage.worker.report import PARTIAL, Report
@@ -110,7 +111,7 @@ class Interchange(parsls.Interchange):
             parts[1] = complete
         elif self._conversations:
             self._conversations.forget(parts[0])
-        if len(parts) == 2 and parts[1].startswith((PARTIAL, NEWS)):
+        if len(parts) == 2 and parts[1].startswith((PARTIAL, NEWS, MOVED)):
             self.results_outgoing.send(parts[1])
             return
         if len(parts) == 2 and parts[1].startswith(FAREWELL):

@@ -16,14 +16,16 @@ import select
 import socket
 import struct
 import sys
+import threading
 from typing import Any
 
 from pilotage.worker.slots import Slot
 
 EXECUTE = "pilotage.worker.batch.execute"
 """The ``task_executor`` that makes a task of Parsl's a batch."""
-HELLO, RESULT, SPILLED = b"H", b"R", b"S"
-"""A worker is ready; a task has ended (Parsl's message); the record of a call that found no room in the slot."""
+HELLO, RESULT, SPILLED, MOVED = b"H", b"R", b"S", b"M"
+"""A worker is ready; a task has ended (Parsl's message); the record of a call that found no room in the slot; what a task
+has moved (`pilotage.worker.data.accounts`)."""
 HEAD = struct.Struct("=cQ")
 LENGTH = struct.Struct("=Q")
 DATAGRAM = 64 << 10
@@ -38,6 +40,7 @@ class Channel:
         self._monitoring = monitoring
         self._process = os.getpid()
         self._greeted = False
+        self._saying = threading.Lock()  # threads of a task may tell of what they move
 
     def end_if_forked(self) -> None:
         """End this process where it is a child that a task forked and that has come back from the task.
@@ -55,11 +58,12 @@ class Channel:
         if os.getpid() != self._process:  # a child that a task forked: two would talk at once
             return
         try:
-            if len(data) < DATAGRAM:
-                self._connection.sendall(HEAD.pack(kind, len(data)) + data)
-            else:
-                self._connection.sendall(HEAD.pack(kind, len(data)))
-                self._connection.sendall(data)
+            with self._saying:
+                if len(data) < DATAGRAM:
+                    self._connection.sendall(HEAD.pack(kind, len(data)) + data)
+                else:
+                    self._connection.sendall(HEAD.pack(kind, len(data)))
+                    self._connection.sendall(data)
         except OSError:
             sys.exit(0)
 

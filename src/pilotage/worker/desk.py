@@ -28,7 +28,8 @@ from typing import Any
 from parsl.app.errors import RemoteExceptionWrapper
 from parsl.serialize import serialize
 
-from pilotage.worker.channel import DATAGRAM, EXECUTE, HEAD, HELLO, LENGTH, RESULT, SPILLED
+from pilotage.worker.channel import DATAGRAM, EXECUTE, HEAD, HELLO, LENGTH, MOVED, RESULT, SPILLED
+from pilotage.worker.data import accounts
 from pilotage.worker.report import NUMBER, PARTIAL, CallLost, Report, how_ended
 from pilotage.worker.slots import Given, Slot
 
@@ -242,6 +243,9 @@ class Desk:
     def _take(self, seat: Seat, kind: bytes, frame: bytes) -> None:
         if kind == SPILLED:
             seat.spilled.append(frame)
+            return
+        if kind == MOVED:
+            self._messages.append(accounts.MOVED + frame)
             return
         with self._lock:
             if kind == HELLO:
