@@ -77,8 +77,8 @@ class HighThroughputExecutor(EarlyExecutor):
     """
 
     on_moved: Callable[[dict[str, Any]], None] | None = None
-    """Called with each record of what a task has moved (`pilotage.worker.data.accounts.moved`), on the thread that reads
-    results: it is to be quick, and to raise nothing."""
+    """Called with each record of what a task has moved (`worker.data.accounts.moved`), on the thread of results;
+    it is to be quick, and to raise nothing."""
 
     def __init__(
         self,

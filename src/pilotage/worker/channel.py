@@ -24,8 +24,8 @@ from pilotage.worker.slots import Slot
 EXECUTE = "pilotage.worker.batch.execute"
 """The ``task_executor`` that makes a task of Parsl's a batch."""
 HELLO, RESULT, SPILLED, MOVED = b"H", b"R", b"S", b"M"
-"""A worker is ready; a task has ended (Parsl's message); the record of a call that found no room in the slot; what a task
-has moved (`pilotage.worker.data.accounts`)."""
+"""A worker is ready; a task has ended (Parsl's message); the record of a call that found no room in the slot; what a
+task has moved (`pilotage.worker.data.accounts`)."""
 HEAD = struct.Struct("=cQ")
 LENGTH = struct.Struct("=Q")
 DATAGRAM = 64 << 10

@@ -31,7 +31,7 @@ def moved(record: Mapping[str, Any]) -> None:
     if channel.this is not None:
         channel.this.say(channel.MOVED, json.dumps(record).encode())
         return
-    for listener in list(_listeners):
+    for listener in tuple(_listeners):
         listener(dict(record))
 
 
