@@ -44,19 +44,48 @@ class Entry(NamedTuple):
     crc32c: str = ""
 
 
-class Meter:
-    """Counts what has moved; any thread may add, and negative numbers take back what is to be sent again."""
+class Cancelled(BaseException):
+    """What a transfer meets that is no longer wanted: another of its folder has failed, or Ctrl-C was pressed."""
 
-    def __init__(self) -> None:
+
+class Meter:
+    """Counts what has moved; any thread may add, and negative numbers take back what is to be sent again.
+
+    Parameters
+    ----------
+    above: counts along.
+    """
+
+    def __init__(self, above: Meter | None = None) -> None:
         self.bytes = 0
         self.files = 0
+        self.cancelled = False
+        """Whether to raise `Cancelled` to whoever adds bytes from now on."""
+        self.expected: tuple[int, int] | None = None
+        """Bytes and files that there are, as soon as that is known."""
+        self._above = above
         self._lock = threading.Lock()
 
     def add(self, count: int, files: int = 0) -> None:
-        """Add bytes, and files that are whole."""
+        """Add bytes, and files that are whole; raises `Cancelled`."""
+        if self.cancelled and count > 0:
+            raise Cancelled
+        if self._above is not None:
+            self._above.add(count, files)
         with self._lock:
             self.bytes += count
             self.files += files
+
+    def take_back(self) -> None:
+        """Take back all that was added, also above."""
+        self.add(-self.bytes, -self.files)
+
+    def expect(self, entries: Iterable[Entry]) -> None:
+        """Say what is to come: files among ``entries``, as far as their sizes are known."""
+        sizes = [entry.size for entry in entries if entry.kind == FILE]
+        self.expected = sum(size for size in sizes if size > 0), len(sizes)
+        if self._above is not None:
+            self._above.expected = self.expected
 
 
 class Store(Protocol):

@@ -10,8 +10,8 @@ import os
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
 from pilotage.errors import BrokenTransferError, DataError
@@ -20,6 +20,7 @@ from pilotage.worker.data.base import (
     FILE,
     FOLDER,
     LINK,
+    Cancelled,
     Entry,
     Meter,
     Store,
@@ -48,7 +49,7 @@ def fetch(store: Store, place: Place, target: str, meter: Meter | None = None, k
 
     Raises a DataError that names the URL; nothing is left at ``target`` then, nor beside it.
     """
-    meter = meter or Meter()
+    meter = Meter(meter)
     found = known or patiently(lambda: store.look(place.path))
     new = beside(target)
     try:
@@ -58,7 +59,8 @@ def fetch(store: Store, place: Place, target: str, meter: Meter | None = None, k
                 os.mkdir(new)
                 _fetch_folder(store, place, new, meter)
             else:
-                _fetch_file(store, place.path, found, new, place.url, meter)
+                meter.expect([found])
+                fetch_file(store, place.path, found, new, place.url, meter)
             os.rename(new, target)
     except BaseException:
         _try_to_remove(new)
@@ -68,16 +70,18 @@ def fetch(store: Store, place: Place, target: str, meter: Meter | None = None, k
 
 def publish(store: Store, source: str, place: Place, meter: Meter | None = None) -> None:
     """Bring a file or folder of this machine to a place. Raises a DataError that names the URL."""
-    meter = meter or Meter()
+    meter = Meter(meter)
     with told(source):
         if not os.path.isdir(source):
             entry = of_file(source)
+            meter.expect([entry])
             patiently(lambda: _put(store, source, place.path, entry, meter))
             return
         entries = list(local_entries(source))
+    meter.expect(entries)
     if hasattr(store, "put_folder"):
         bulk = cast("WholeFolders", store)
-        patiently(lambda: _again(meter, lambda: bulk.put_folder(source, place.path, meter)))
+        patiently(lambda: _counted(meter, lambda part: bulk.put_folder(source, place.path, part)))
         return
     root = place.path.rstrip("/")
     patiently(lambda: store.make_folder(root))
@@ -96,7 +100,7 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
             entry = _followed(local, source)
         patiently(lambda: _put(store, local, path, entry, meter))
 
-    _at_once(store.at_once, put, [entry for entry in entries if entry.kind != FOLDER])
+    at_once(store.at_once, put, [entry for entry in entries if entry.kind != FOLDER], meter)
 
 
 def patiently(work: Callable[[], _T]) -> _T:
@@ -111,47 +115,37 @@ def patiently(work: Callable[[], _T]) -> _T:
     raise AssertionError
 
 
-def _fetch_file(store: Store, path: str, entry: Entry, target: str, url: str, meter: Meter) -> None:
-    """Bring one file, with its mode, and check it; tried again where it breaks off, with what is there now."""
+def fetch_file(store: Store, path: str, entry: Entry, target: str, url: str, meter: Meter) -> None:
+    """Bring one file into the new file ``target``, with its mode, and check it.
+
+    Tried again where it breaks off, with what is there then. Raises a DataError; ``target`` is not there then.
+    """
     known: list[Entry] = [entry]
 
-    def get() -> None:
+    def get(part: Meter) -> None:
         now = known.pop() if known else store.look(path)
-        count = Meter()
         try:
-            store.get(path, now, target, _Both(meter, count))
-            whole(now, os.path.getsize(target), url)
+            store.get(path, now, target, part)
+            mode = os.stat(target)
+            whole(now, mode.st_size, url)
             checksums.check(target, now, url)
+            if entry.executable and not mode.st_mode & 0o100:
+                os.chmod(target, mode.st_mode | 0o100)
         except BaseException:
-            meter.add(-count.bytes)
             _try_to_remove(target)
             raise
 
-    patiently(get)
-    if entry.executable:
-        os.chmod(target, os.stat(target).st_mode | 0o100)
+    patiently(lambda: _counted(meter, get))
     meter.add(0, 1)
 
 
-class _Both(Meter):
-    """Adds to two meters."""
-
-    def __init__(self, first: Meter, second: Meter) -> None:
-        super().__init__()
-        self._meters = (first, second)
-
-    def add(self, count: int, files: int = 0) -> None:
-        for meter in self._meters:
-            meter.add(count, files)
-
-
-def _again(meter: Meter, work: Callable[[], None]) -> None:
-    """Do ``work``, and take back what it has counted where it raises."""
-    bytes_, files = meter.bytes, meter.files
+def _counted(meter: Meter, work: Callable[[Meter], None]) -> None:
+    """Do ``work`` with a meter of its own, and take back what it has counted where it raises."""
+    part = Meter(meter)
     try:
-        work()
+        work(part)
     except BaseException:
-        meter.add(bytes_ - meter.bytes, files - meter.files)
+        part.take_back()
         raise
 
 
@@ -159,31 +153,33 @@ def _fetch_folder(store: Store, place: Place, target: str, meter: Meter) -> None
     if hasattr(store, "get_folder"):
         bulk = cast("WholeFolders", store)
 
-        def get_all() -> None:
+        def get_all(part: Meter) -> None:
             try:
-                _again(meter, lambda: bulk.get_folder(place.path, target, meter))
+                bulk.get_folder(place.path, target, part)
             except BaseException:
                 remove(target)
                 os.mkdir(target)
                 raise
 
-        patiently(get_all)
+        patiently(lambda: _counted(meter, get_all))
         return
     try:
         entries = patiently(lambda: list(store.walk(place.path)))
         paths = {entry.path: below(target, entry.path) for entry in entries}
     except ValueError as error:
         raise DataError(f"its listing is refused: {error}", where=place.url) from error
+    meter.expect(entries)
     for entry in entries:
         folder = paths[entry.path] if entry.kind == FOLDER else os.path.dirname(paths[entry.path])
         os.makedirs(folder, exist_ok=True)
     root = place.path.rstrip("/")
-    _at_once(
+    at_once(
         store.at_once,
-        lambda one: _fetch_file(
+        lambda one: fetch_file(
             store, _join(root, one.path), one, paths[one.path], f"{place.url.rstrip('/')}/{one.path}", meter
         ),
         [entry for entry in entries if entry.kind == FILE],
+        meter,
     )
     for entry in entries:  # last: nothing is written through a link
         if entry.kind == LINK:
@@ -195,12 +191,7 @@ def _join(root: str, path: str) -> str:
 
 
 def _put(store: Store, source: str, path: str, entry: Entry, meter: Meter) -> None:
-    count = Meter()
-    try:
-        store.put(source, path, entry, _Both(meter, count))
-    except BaseException:
-        meter.add(-count.bytes, -count.files)
-        raise
+    _counted(meter, lambda part: store.put(source, path, entry, part))
     meter.add(0, 1)
 
 
@@ -215,30 +206,49 @@ def _followed(path: str, folder: str) -> Entry:
     return of_file(real)
 
 
-def _at_once(count: int, work: Callable[[Entry], object], entries: Iterable[Entry]) -> None:
-    """Do ``work`` for each entry, ``count`` at once; of several errors the first is raised, and no more are begun."""
-    failed = threading.Event()
+def at_once(count: int, work: Callable[[Entry], object], entries: Iterable[Entry], meter: Meter) -> None:
+    """Do ``work`` for each entry, ``count`` at once; of several errors the first is raised, and no more are begun.
 
-    def one(entry: Entry) -> None:
-        if failed.is_set():
-            return
+    What is under way then, or at Ctrl-C, ends at its next byte: ``meter``, with which all of it counts, is cancelled.
+    """
+    left = deque(entries)
+    errors: list[BaseException] = []
+
+    def some() -> None:
+        while not meter.cancelled:
+            try:
+                entry = left.popleft()
+            except IndexError:
+                return
+            try:
+                work(entry)
+            except Cancelled:
+                meter.cancelled = True
+            except BaseException as error:
+                errors.append(error)
+                meter.cancelled = True
+
+    threads = [threading.Thread(target=some, name=f"Data-{number}") for number in range(min(count, len(left)))]
+    if len(threads) < 2:
+        some()
+    else:
+        begun: list[threading.Thread] = []
         try:
-            work(entry)
+            for thread in threads:
+                thread.start()
+                begun.append(thread)
+            for thread in threads:
+                thread.join()
         except BaseException:
-            failed.set()
+            meter.cancelled = True
             raise
-
-    entries = list(entries)
-    if count < 2 or len(entries) < 2:
-        for entry in entries:
-            one(entry)
-        return
-    with ThreadPoolExecutor(min(count, len(entries)), thread_name_prefix="Data") as pool:
-        futures = [pool.submit(one, entry) for entry in entries]
-        wait(futures, return_when=FIRST_EXCEPTION)
-        failed_ones = [future.exception() for future in futures if future.done() and future.exception() is not None]
-        if failed_ones:
-            raise cast("BaseException", failed_ones[0])
+        finally:
+            for thread in begun:
+                thread.join()
+    if errors:
+        raise errors[0]
+    if meter.cancelled:  # by whoever counts above
+        raise Cancelled
 
 
 def _try_to_remove(path: str) -> None:

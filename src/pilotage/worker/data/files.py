@@ -17,6 +17,9 @@ from pilotage.worker.data.places import Place
 
 PIECE = 16 << 20
 """Bytes that the kernel copies at once; between two pieces somebody may look at how far it is."""
+SMALL = BUFFER = 1 << 20
+"""Bytes that are read at once; the kernel is not asked to copy what has no more."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.ETXTBSY}
 
 
@@ -52,12 +55,13 @@ class Files:
     def put(self, source: str, path: str, entry: Entry, meter: Meter) -> None:
         """See `Store.put`."""
         with told(path):
-            _make_above(path)
             new = beside(path)
             try:
-                copy(source, new, meter)
-                if entry.executable:
-                    os.chmod(new, os.stat(new).st_mode | 0o111 & ~_umask())
+                try:
+                    copy(source, new, meter, entry.executable)
+                except NotThereError:
+                    _make_above(path)
+                    copy(source, new, meter, entry.executable)
                 os.replace(new, path)
             except BaseException:
                 _remove_if_there(new)
@@ -85,31 +89,60 @@ class Files:
         """Nothing is held."""
 
 
-def copy(source: str, target: str, meter: Meter) -> None:
-    """Copy the content of a file into a new one, by the kernel where it can; raises a DataError or OSError."""
-    with told(source), open(source, "rb", buffering=0) as reading, open(target, "xb", buffering=0) as writing:
-        size, by_kernel = os.fstat(reading.fileno()).st_size, hasattr(os, "copy_file_range")
-        while True:
-            if by_kernel:
-                try:
-                    count = os.copy_file_range(reading.fileno(), writing.fileno(), PIECE)
-                except OSError as error:
-                    if error.errno not in NOT_BY_KERNEL:
-                        raise
-                    by_kernel = False
-                    continue
-                by_kernel = count > 0  # of some filesystems the kernel copies nothing and says nothing
-            else:
-                data = reading.read(1 << 20)
-                count = len(data)
-                view = memoryview(data)
-                while view:
-                    view = view[writing.write(view) :]
-                if not count:
-                    break
+def copy(source: str, target: str, meter: Meter, executable: bool = False) -> None:
+    """Copy a file into a new one, with its permissions as far as the umask lets; by the kernel where it can.
+
+    Parameters
+    ----------
+    executable: whether the new one is, where ``source`` is not.
+
+    Raises a DataError, or OSError.
+    """
+    with told(source):
+        reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            known = os.fstat(reading)
+            mode = known.st_mode & 0o777
+            if executable and not mode & 0o100:
+                mode |= 0o111
+            writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                size = _copy(reading, writing, known.st_size, meter)
+            except OSError as error:
+                if error.errno in FULL:
+                    error.filename = target
+                raise
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+    if size < known.st_size:
+        raise BrokenTransferError(f"it became shorter while it was read: {size:,} bytes", where=source)
+
+
+def _copy(reading: int, writing: int, size: int, meter: Meter) -> int:
+    """Copy from one open file to the other; returns the bytes."""
+    done, by_kernel = 0, size > SMALL and hasattr(os, "copy_file_range")
+    while True:
+        if by_kernel:
+            try:
+                count = os.copy_file_range(reading, writing, PIECE)
+            except OSError as error:
+                if error.errno not in NOT_BY_KERNEL:
+                    raise
+                count = 0
+            by_kernel = count > 0  # of some filesystems the kernel copies nothing and says nothing
+        else:
+            data = os.read(reading, BUFFER)
+            count = len(data)
+            if not count:
+                return done
+            written = os.write(writing, data)
+            while written < count:
+                written += os.write(writing, memoryview(data)[written:])
+        if count:
+            done += count
             meter.add(count)
-        if writing.tell() < size:
-            raise BrokenTransferError(f"it became shorter while it was read: {writing.tell():,} bytes", where=source)
 
 
 def beside(path: str) -> str:
@@ -137,15 +170,6 @@ def _make_above(path: str) -> None:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
 
 
-def _umask() -> int:
-    """Return the process's umask, which cannot be asked for without setting it, and other threads make files."""
-    try:
-        with open("/proc/self/status") as status:
-            return int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
-    except (OSError, StopIteration, ValueError):
-        return 0o022
-
-
 @contextmanager
 def told(path: str) -> Iterator[None]:
     """Turn an OSError of what is done within into a DataError that names ``path``."""
@@ -156,7 +180,7 @@ def told(path: str) -> Iterator[None]:
     except PermissionError as error:
         raise DeniedError(f"it is not allowed: {error.strerror}", where=error.filename or path) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL:
             raise DataError(
                 f"cannot be written: {error.strerror}",
                 where=error.filename or path,
