@@ -2,7 +2,8 @@
 
 ``config(site)`` is a ``parsl.Config``, ``load(site)`` a loaded DataFlowKernel. ``map`` and ``submit_all`` take
 iterables of any length through it. ``rules`` says of an app how its calls travel, ``fallback`` where they go on when a
-site fails. All are imported when first used, so that ``import pilotage`` costs nothing.
+site fails. ``File`` and ``Directory`` are inputs and outputs anywhere, ``stage`` says how an app has them. All are
+imported when first used, so that ``import pilotage`` costs nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +17,34 @@ if TYPE_CHECKING:
     from pilotage.engine.rules import rules
     from pilotage.errors import PilotageError
     from pilotage.runs.plain import load
+    from pilotage.worker.data.staged import stage
+    from pilotage.worker.data.things import Directory, File
 
-__all__ = ["PilotageError", "__version__", "config", "fallback", "load", "map", "rules", "submit_all"]
+__all__ = [
+    "Directory",
+    "File",
+    "PilotageError",
+    "__version__",
+    "config",
+    "fallback",
+    "load",
+    "map",
+    "rules",
+    "stage",
+    "submit_all",
+]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Directory": "pilotage.worker.data.things",
+    "File": "pilotage.worker.data.things",
     "PilotageError": "pilotage.errors",
     "config": "pilotage.assembly.configs",
     "fallback": "pilotage.engine.fallback",
     "load": "pilotage.runs.plain",
     "map": "pilotage.engine.mapping",
     "rules": "pilotage.engine.rules",
+    "stage": "pilotage.worker.data.staged",
     "submit_all": "pilotage.engine.mapping",
 }
 

@@ -184,6 +184,8 @@ class TestEverySite:
         ours = config(resolved.name)
         for mine, other in zip(ours.executors, theirs.executors, strict=True):
             given, exported = arguments_of(mine), arguments_of(other)
+            for storage in (given, exported):  # a stand-alone config has Parsl's own
+                storage.pop("storage_access", None)
             if resolved.site.values().get("mpi"):  # Parsl's MPIExecutor does not take a list for it
                 del given["interchange_launch_cmd"], exported["interchange_launch_cmd"]
             assert given == exported

@@ -184,7 +184,7 @@ def test_its_arguments():
     from pilotage.engine.executor import HighThroughputExecutor
 
     added = {"serializer", "script_path", "worker_cwd", "driver", "coalesce", "rerun_lost", "apps", "relax_collector"}
-    added |= {"workers_per_place", "route", "verify", "require", "environment"}
+    added |= {"workers_per_place", "route", "verify", "require", "environment", "data"}
     assert (
         set(inspect.signature(HighThroughputExecutor).parameters) == set(inspect.signature(Theirs).parameters) | added
     )

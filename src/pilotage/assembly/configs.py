@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage import paths, system
 from pilotage.assembly.calls import find, make
+from pilotage.assembly.data import data_of
 from pilotage.assembly.equipping import equipment, python_of
 from pilotage.errors import LabelError, SiteValueError, UnknownSiteError, UnsupportedError, UsageError
 from pilotage.sites import overrides as site_overrides
@@ -298,8 +299,11 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
     if isinstance(site, KubernetesSite):
         _require_kubernetes()
     call = executor_call(planned, machine(resolved).python)
+    data = data_of(site)
     if call.target not in (HTEX, MPI) or not isinstance(site, BlockSite):
-        threads: ParslExecutor = make(call, resolved)
+        storage = {} if "storage_access" in call.arguments else {"storage_access": data.storage()}
+        data.hold_here()
+        threads: ParslExecutor = make(replace(call, arguments={**call.arguments, **storage}), resolved)
         return threads
     from pilotage.providers.journaled import journaled
 
@@ -322,6 +326,8 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "script_path": tuple(script_path),
         "provider": provider,
         "environment": equipment(resolved, site),
+        "data": data.lines(),
+        **({} if "storage_access" in call.arguments else {"storage_access": data.storage()}),
         **_afar(resolved, site, str(call.arguments["label"]), outside, provider),
         **on_nodes(resolved, site),
     }

@@ -17,6 +17,7 @@ from typing import Any
 from parsl.data_provider.files import File
 
 from pilotage.worker.carried import MOST, NotLanded, Sent, TooLargeError, Wanted, run
+from pilotage.worker.data.things import mark_of
 
 STREAMS = ("stdout", "stderr")
 
@@ -87,5 +88,5 @@ def _files(values: Iterable[Any]) -> Iterator[File]:
     for value in values:
         if isinstance(value, list | tuple):
             yield from _files(value)
-        elif isinstance(value, File) and value.scheme == "file":
+        elif isinstance(value, File) and value.scheme == "file" and mark_of(value) is None:
             yield value

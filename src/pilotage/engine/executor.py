@@ -43,6 +43,7 @@ from pilotage.schedulers.base import seconds
 from pilotage.worker import logs, processes
 from pilotage.worker.channel import EXECUTE
 from pilotage.worker.data import accounts
+from pilotage.worker.data.staged import in_sandbox
 from pilotage.worker.expected import requirement
 from pilotage.worker.news import NEWS, news_of
 from pilotage.worker.report import NUMBER, PARTIAL
@@ -74,6 +75,7 @@ class HighThroughputExecutor(EarlyExecutor):
     verify: whether each node compares its Python with this one before it starts a manager.
     require: packages that it must have beside, such as ``numpy>=2``; ValueError where one is none.
     environment: the workers' Python, where it is made for them; ``launch_cmd`` then has `sites.environments.PYTHON`.
+    data: what holds for the files of tasks on the nodes (`worker.data.context`), as ``name=value``.
     """
 
     on_moved: Callable[[dict[str, Any]], None] | None = None
@@ -96,6 +98,7 @@ class HighThroughputExecutor(EarlyExecutor):
         verify: bool = False,
         require: Sequence[str] = (),
         environment: Equipment | None = None,
+        data: Sequence[str] = (),
         **named: Any,
     ) -> None:
         _check_types(locals())
@@ -115,6 +118,7 @@ class HighThroughputExecutor(EarlyExecutor):
         for text in self.require:
             requirement(text)
         self.environment = environment
+        self.data = tuple(data)
         self._coalescer: Coalescer | None = None
         self._outbox = Outbox(coalesce=coalesce, rerun_lost=rerun_lost, apps=apps or {})
         self._lock = threading.Lock()
@@ -154,6 +158,7 @@ class HighThroughputExecutor(EarlyExecutor):
         offered = current.offered
         if offered is not None:
             current.offered, current.task = None, offered["id"]
+        func = in_sandbox(func)
         if self._far is not None:
             from pilotage.engine.carrying import carried, landing
 
@@ -292,6 +297,7 @@ class HighThroughputExecutor(EarlyExecutor):
     def _get_launch_command(self, block_id: str) -> str:
         command: str = super()._get_launch_command(block_id)
         options = [*self._pool_options(), *self._route_options()]
+        options += [part for line in self.data for part in ("--data", line)]
         path = self._path_there(self.script_path)
         ours = with_our_pool(command, self.worker_cwd or ".", path, self.driver or "", options)
         return self._with_python(self._verified(ours))

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from pilotage.sites import environments, models
+from pilotage.sites import environments, models, staging
 from pilotage.sites.base import Model
 
 
 @functools.cache
 def describe() -> None:
     """Give the fields of all models their descriptions."""
-    files = (environments, models)  # a site's tables are described before the site is
+    files = (environments, staging, models)  # a site's tables are described before the site is
     found = {name: texts for one in files for name, texts in _docstrings(Path(str(one.__file__))).items()}
     kinds = [kind for one in files for kind in vars(one).values() if isinstance(kind, type) and issubclass(kind, Model)]
     for kind in kinds:

@@ -16,6 +16,7 @@ from pilotage.errors import did_you_mean
 from pilotage.sites.base import Absolute, Line, Model
 from pilotage.sites.environments import BUILT, Container, Environment, activation
 from pilotage.sites.machines import NEAREST
+from pilotage.sites.staging import Staging
 
 LAUNCHERS = {
     "srun": "Srun",
@@ -161,6 +162,8 @@ class Site(Model):
     """Anything else for the constructor of Parsl's executor."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Anything for the constructor of ``parsl.Config``, such as ``retries``."""
+    staging: Staging | None = None
+    """How files and folders are brought to tasks and from them."""
 
     @property
     def uses_blocks(self) -> bool:

@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--mpi-options", default="", help="more options for it")
     parser.add_argument("--via", metavar="HOST:PORT", help="a login host, and the port of its loopback to bring here")
     parser.add_argument("--tunnelled", action="store_true", help="the interchange is reached through a tunnel")
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=VALUE", help="of the files of tasks")
     parser.add_argument("pool", nargs=argparse.REMAINDER, help="-- and the arguments of Parsl's pool")
     arguments = parser.parse_args(argv)
     if not sys.flags.safe_path:
@@ -105,10 +106,12 @@ def main(argv: Sequence[str]) -> None:
     # A tunnel's end refuses while the tunnel is made anew: then only Parsl's heartbeat can tell that the run is lost.
     asked = () if arguments.tunnelled else interchange
     collect, remove = tails.node(sys.argv), _files_of_calls() if arguments.tunnelled else None
+    remove_data = _data_of_tasks(arguments.data)
 
     def after(code: int) -> None:
         if remove is not None:
             remove()
+        remove_data()
         collect(code)
 
     container = os.environ.pop("PILOTAGE_HOLDER", "")
@@ -120,6 +123,17 @@ def _files_of_calls() -> Callable[[], None]:
     from pilotage.worker.carried import claim
 
     return claim()
+
+
+def _data_of_tasks(lines: Sequence[str]) -> Callable[[], None]:
+    """Tell workers what holds for the files of tasks; return what removes those of this block."""
+    import tempfile
+
+    from pilotage.worker.data import context, scratch
+
+    os.environ[context.VARIABLE] = "\n".join(lines)
+    folders = [folder for folder in (context.parsed(lines).cache, tempfile.gettempdir()) if folder]
+    return scratch.claim(lambda: folders)
 
 
 def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequence[Mapping[str, str]] | None:

@@ -1,0 +1,157 @@
+"""Parsl's staging provider of our executors: says what is brought where; workers, or this process, then bring it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+from parsl.app.futures import DataFuture
+from parsl.data_provider.staging import Staging as ParslStaging
+from parsl.utils import RepresentationMixin
+
+from pilotage.errors import UsageError
+from pilotage.worker.data.places import Place, place_of, shown
+from pilotage.worker.data.staged import staged
+from pilotage.worker.data.things import IN, OUT, File, is_folder, mark
+
+if TYPE_CHECKING:
+    from parsl.data_provider.data_manager import DataManager
+    from parsl.data_provider.files import File as ParslFile
+
+THEIRS = frozenset({"zip", "globus"})
+"""Schemes that are left to Parsl's providers."""
+BY_DRIVER = frozenset({"file", "driver"})
+SMALL = 32 << 10
+"""Bytes of a file that goes with its call, where workers do not see it; larger ones are fetched once a node."""
+_staged = functools.lru_cache(maxsize=1000)(staged)
+_claims: weakref.WeakKeyDictionary[DataManager, dict[tuple[str, str, str], str]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+class Staging(ParslStaging, RepresentationMixin):
+    """Brings Files and Directories of any scheme.
+
+    Parameters
+    ----------
+    shared: whether workers see this machine's filesystem.
+    copy: who copies, by scheme, where it is not the workers: ``driver``.
+    options: of the schemes that this process copies.
+    """
+
+    def __init__(
+        self,
+        shared: bool = True,
+        copy: Mapping[str, str] | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.shared = shared
+        self.copy = dict(copy or {})
+        self.options = dict(options or {})
+        self._made: set[str] = set()
+        self.grant: Callable[[str, str], str | None] = lambda path, mode: None  # noqa: ARG005
+        """Returns by what a node may ``read`` or ``write`` a path of this machine."""
+
+    def can_stage_in(self, file: ParslFile) -> bool:
+        """Return whether a file is brought by this; one that workers see, or that is theirs, is not."""
+        if file.scheme in THEIRS:
+            return False
+        place = place_of(file.url)
+        if place.scheme != "file":
+            return True
+        if self.shared:
+            return isinstance(file, File) and file.local is not None
+        path = os.path.abspath(place.path)
+        if path in self._made or is_folder(file):
+            return path in self._made or os.path.isdir(path)
+        return os.path.isfile(path) and (os.stat(path).st_size > SMALL or getattr(file, "local", None) is not None)
+
+    def can_stage_out(self, file: ParslFile) -> bool:
+        """Return whether a file is taken to its place by this."""
+        if file.scheme in THEIRS:
+            return False
+        place = place_of(file.url)
+        if place.scheme != "file":
+            return True
+        if self.shared:
+            return is_folder(file)
+        # A folder that is not here is one of the machine where the workers are.
+        return os.path.isdir(os.path.dirname(os.path.abspath(place.path)))
+
+    def stage_in(
+        self, dm: DataManager, executor: str, file: ParslFile, parent_fut: Future[Any] | None
+    ) -> DataFuture | None:
+        """Mark a file for its worker; return a future where this process copies it first."""
+        place = place_of(file.url)
+        if place.scheme in BY_DRIVER:
+            self._mark_here(file, IN, place)
+            return None
+        if self.copy.get(place.scheme) == "driver":
+            from pilotage.staging.by_driver import bring
+
+            brought = bring(self, place, file, parent_fut)
+            return DataFuture(brought, file, tid=getattr(parent_fut, "tid", -1))
+        mark(file, IN, file.url)
+        return None
+
+    def stage_out(self, dm: DataManager, executor: str, file: ParslFile, app_fu: Future[Any]) -> Future[Any] | None:
+        """Mark a file for its worker; return a future where this process copies it in the end.
+
+        Raises UsageError where another task has the same output.
+        """
+        place = place_of(file.url)
+        if not (place.scheme == "file" and self.shared):
+            _claim(dm, place)
+        if place.scheme in BY_DRIVER:
+            if place.scheme == "file" and not self.shared:
+                self._made.add(os.path.abspath(place.path))
+            self._mark_here(file, OUT, place)
+            return None
+        if self.copy.get(place.scheme) == "driver":
+            from pilotage.staging.by_driver import take
+
+            return take(self, place, file, app_fu)
+        mark(file, OUT, file.url)
+        return None
+
+    def replace_task(
+        self, dm: DataManager, executor: str, file: ParslFile, func: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Let the task bring what is marked."""
+        return _staged(func)
+
+    def replace_task_stage_out(
+        self, dm: DataManager, executor: str, file: ParslFile, func: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Let the task bring what is marked."""
+        return _staged(func)
+
+    def mark_path(self, file: ParslFile, role: str, path: str, **more: Any) -> None:
+        """Mark a file that is a path of this machine: nodes that do not see it may ask for it."""
+        mode = "read" if role == IN else "write"
+        mark(file, role, f"driver:{path}", grant=None if self.shared else self.grant(path, mode), **more)
+
+    def _mark_here(self, file: ParslFile, role: str, place: Place) -> None:
+        path = os.path.abspath(place.path)
+        if place.scheme == "file" and self.shared:
+            mark(file, role, f"file:{path}")
+        else:
+            self.mark_path(file, role, path, shown=file.url)
+
+
+def _claim(dm: DataManager, place: Place) -> None:
+    """Take a URL for the output of one task; raises UsageError where it is another's."""
+    path = os.path.abspath(place.path) if place.scheme in BY_DRIVER else place.path.rstrip("/")
+    key = ("driver" if place.scheme == "file" else place.scheme, place.host, path)
+    with _lock:
+        claims = _claims.setdefault(dm, {})
+        if key in claims:
+            raise UsageError(
+                f"{shown(place.url)} is an output of two tasks, of which one would replace the other's",
+                hint="give each a name of its own, such as one with a number",
+            )
+        claims[key] = place.url

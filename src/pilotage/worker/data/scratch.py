@@ -1,0 +1,98 @@
+"""A node's own folder for the data of one block: gone with the block, and what a killed one has left with the next."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from pilotage.worker import processes
+
+PREFIX = "pilotage-data-"
+VARIABLE = "PILOTAGE_DATA_OWNER"
+"""Environment variable that names the node guard, by which a block's folders are known."""
+
+
+def claim(folders: Callable[[], list[str]]) -> Callable[[], None]:
+    """Let the data folders of this process's children be this process's; return what removes them.
+
+    Parameters
+    ----------
+    folders: where they may be: the cache's folder, and the temporary one.
+    """
+    own = _own_name()
+    os.environ[VARIABLE] = own
+    _sweep(folders(), _is_orphan)
+    return lambda: _sweep(folders(), lambda name: name == own)
+
+
+def scratch(above: str | None) -> str:
+    """Return this block's folder below ``above`` (the temporary folder when None), which is made. Raises OSError."""
+    owner = os.environ.get(VARIABLE)
+    if owner is None:  # a driver with threads, or a pool that is not ours
+        owner = os.environ[VARIABLE] = _own_name()
+        atexit.register(_remove_at_exit, owner, os.getpid())
+        _known.append(above or tempfile.gettempdir())
+        _sweep(_known, _is_orphan)
+    folder = os.path.join(above or tempfile.gettempdir(), owner)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    if os.stat(folder).st_uid != os.geteuid():
+        raise PermissionError(f"{folder} is another user's")
+    return folder
+
+
+def task_folder(above: str | None) -> str:
+    """Return a new folder for a task."""
+    folder = os.path.join(scratch(above), f"task-{os.getpid()}-{secrets.token_hex(4)}")
+    os.mkdir(folder, 0o700)
+    return folder
+
+
+_known: list[str] = []
+
+
+def _remove_at_exit(owner: str, process: int) -> None:
+    if os.getpid() == process:
+        _sweep(_known, lambda name: name == owner)
+
+
+def _own_name() -> str:
+    me = processes.identity(os.getpid())
+    return f"{PREFIX}{me['pid']}.{me['start']}.{_host()}"
+
+
+def _host() -> str:
+    """Return what tells this host, since it was started, from others that may see the same folder."""
+    return hashlib.blake2b(processes.boot().encode(), digest_size=6).hexdigest()
+
+
+def _is_orphan(name: str) -> bool:
+    """Return whether a folder's process was one of this host, and is gone; others cannot be judged here."""
+    pid, start, host = (*name.removeprefix(PREFIX).split("."), "", "", "")[:3]
+    return pid.isdecimal() and host == _host() and processes.start_of(int(pid)) != start
+
+
+def _sweep(folders: list[str], whose: Callable[[str], bool]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                path = os.path.join(folder, name)
+                if name.startswith(PREFIX) and whose(name) and os.lstat(path).st_uid == os.geteuid():
+                    remove_tree(path)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder, read-only ones within too; what cannot be removed stays."""
+
+    def let(function: Callable[[str], object], name: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(name), 0o700)
+            os.chmod(name, 0o700)
+            function(name)
+
+    shutil.rmtree(path, onerror=let)
