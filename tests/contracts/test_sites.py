@@ -72,6 +72,7 @@ user_id = "1000"
 }
 
 OF_THE_ENGINE = {
+    "data",
     *("self", "serializer", "script_path", "worker_cwd", "driver"),
     *("coalesce", "rerun_lost", "apps", "relax_collector", "workers_per_place", "route", "verify"),
     *("require", "environment", "mpi_program", "mpi_options"),

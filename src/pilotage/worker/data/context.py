@@ -9,7 +9,7 @@ from typing import Any
 
 VARIABLE = "PILOTAGE_DATA"
 """Environment variable with a line ``name=value`` for each option; set by `pilotage.worker.pool`."""
-SIZE = 20 << 30
+SIZE = 20 * 10**9
 
 
 @dataclass(frozen=True)
