@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from pilotage.worker import tails
 from program import Command
@@ -17,7 +18,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_configure():
-    """Let programs under test have a signal that nohup, under which these tests may run, makes all of them ignore."""
+    """Let programs under test have a signal that nohup, under which these tests may run, makes all of them ignore.
+
+    And let no example of a property fail because the machine is busy.
+    """
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
