@@ -101,6 +101,31 @@ def test_a_large_file_is_sent_in_parts(store, recipe, tmp_path):
     assert len([words for words in said if words.startswith("sending")]) == 4
 
 
+def test_a_build_may_be_longer_than_an_argument(store, recipe):
+    """One with 850 URLs of conda's packages is: 128 KiB is what Linux takes."""
+    lines = "".join(
+        f"https://conda.example/channel/noarch/package-{number}-1.0-py_0.conda#é\n" for number in range(5000)
+    )
+    long = replace(recipe, build=f"{BUILD}cat > lines <<'END'\n{lines}END\n")
+    assert len(long.build.encode()) > 256 << 10
+    path = store.ensure(long)
+    assert (Path(path) / "lines").read_text() == lines
+    assert [one.name for one in Path(store.base).glob(".*.files")] == []
+
+
+def test_a_build_that_has_not_come_whole_is_not_begun(store, recipe, monkeypatch):
+    run = store.host.run
+
+    def cut_off(argv, **options):
+        stdin = options.get("stdin", b"")
+        return run(argv, **{**options, "stdin": stdin[:-9] if stdin.endswith(BUILD.encode()) else stdin})
+
+    monkeypatch.setattr(store.host, "run", cut_off)
+    with pytest.raises(BuildError, match="what was sent has not come whole"):
+        store.ensure(recipe)
+    assert (builds(store), store.kept()) == (0, [])
+
+
 def test_ten_that_ask_at_once_are_one_build(store, recipe):
     slow = replace(recipe, build="sleep 1\n" + BUILD)
     stores = [Store(store.host, store.base, store.runs) for _ in range(10)]
@@ -426,3 +451,20 @@ def test_a_host_tells_what_it_has(store):
     facts = store.facts()
     assert facts.platform == f"{sys.platform}-{os.uname().machine}"
     assert (facts.home, facts.programs["python3"][:1]) == (store.host.identity().home, "/")
+
+
+@pytest.mark.parametrize(
+    ("gone", "glibc"),
+    [([], True), (["getconf"], True), (["getconf", "libc"], True), (["getconf", "libc", "ldd"], False)],
+)
+def test_glibc_is_told_from_musl_without_getconf_too(tmp_path, private_home, monkeypatch, gone, glibc):
+    for name in ("getconf", "ldd"):
+        if name in gone:
+            (tmp_path / name).write_text("#!/bin/sh\necho musl libc >&2; exit 1\n")
+            (tmp_path / name).chmod(0o755)
+    if "libc" in gone:
+        monkeypatch.setattr(scripts, "FACTS", scripts.FACTS.replace("libc.so.6", "libc.musl.so.1"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    facts = Store(LocalHost(), str(tmp_path / "environments")).facts()
+    assert facts.libc == (os.confstr("CS_GNU_LIBC_VERSION").removeprefix("glibc ") if glibc else "")
+    assert facts.home == str(Path.home())

@@ -22,7 +22,7 @@ class Recipe:
     title: what it is, in a few words.
     content: all that decides what comes out, as JSON has it: packages by their digests, Python, platform.
     files: files of this machine that are needed there, by the names under which the build finds them.
-    build: for ``sh -c``, with the folder that it is to be in, which is empty and the current one, and the folder with
+    build: for ``sh``, with the folder that it is to be in, which is empty and the current one, and the folder with
         the files as arguments. It finds no input, and what it writes is read by nobody but where it fails.
     python: the words that start its Python, with ``{prefix}`` where its folder is meant.
     expected: versions by package that are to be in it, and of ``python`` its minor version.

@@ -18,7 +18,14 @@ changed() {  # say what an environment has no more
 """
 FACTS = r"""
 umask 077; echo "pilotage facts"; uname -sm | tr 'A-Z ' 'a-z-'
-getconf GNU_LIBC_VERSION 2>/dev/null || echo; printf '%s\n' "$HOME"
+libc() {  # some hosts have no getconf; glibc itself is a program that tells, and its ldd does
+  getconf GNU_LIBC_VERSION && return
+  for file in /lib/*-linux-gnu*/libc.so.6 /lib64/libc.so.6 /usr/lib64/libc.so.6 /usr/lib/libc.so.6; do "$file"; done
+  ldd --version | head -n 1
+}
+libc 2>/dev/null | sed -nE 's/^(glibc|GNU C Library.* release version|ldd.*[)]) ([0-9]+[.][0-9]+).*/glibc \2/p' |
+  { read -r found; echo "$found"; }
+printf '%s\n' "$HOME"
 for name; do
   path=$(command -v -- "$name" 2>/dev/null) && case $path in /*) printf '%s=%s\n' "$name" "$path";; esac
 done
@@ -73,7 +80,7 @@ What is read ends too where a connection does.
 BUILD = (
     LOCK
     + r"""
-set -e; umask 077; cd -- "$1"; base=$1 digest=$2 link=$3 limit=$4 build=$5 check=$6
+set -e; umask 077; cd -- "$1"; base=$1 digest=$2 link=$3 limit=$4 size=$5 check=$6
 exec 9>>".$digest.lock"; touch -- ".$digest.lock"
 lock -w "$limit" 9 || { echo "another run builds it, for too long" >&2; exit 75; }
 if [ ! -e "$digest/.pilotage.json" ]; then
@@ -81,11 +88,14 @@ if [ ! -e "$digest/.pilotage.json" ]; then
   trap 'rm -rf -- "$base/$digest" "$base/.$digest.files"' EXIT; trap 'exit 143' HUP INT TERM
   mkdir -- "$digest" ".$digest.files"; mark=".$digest.files/.mark"
   { IFS= read -r line; printf '%s\n' "$line" > "$mark"
-    while read -r name as; do  # some disks have links within one folder only, or none
+    while read -r name as && [ -n "$name" ]; do  # some disks have links within one folder only, or none
       ln -- "files/$name" ".$digest.files/$as" 2>/dev/null || cp -- "files/$name" ".$digest.files/$as"
       printf '%s %s\n' "$name" "$as" >> "$mark-files"
-    done; }
-  if ! (cd -- "$digest"; exec sh -c "$build" sh "$base/$digest" "$base/.$digest.files") </dev/null >".$digest.log" 2>&1
+    done
+    cat > "$mark-build"; }
+  [ "$(wc -c < "$mark-build")" -eq "$size" ] || { echo "what was sent has not come whole" >&2; exit 1; }
+  build=$base/$mark-build
+  if ! (cd -- "$digest"; exec sh "$build" "$base/$digest" "$base/.$digest.files") </dev/null >".$digest.log" 2>&1
   then
     tail -c 4000 ".$digest.log" >&2
     { head -c 65536 /dev/zero > "$digest/.probe"; } 2>/dev/null || echo "No space left on device" >&2
@@ -106,7 +116,8 @@ fi
 touch -- "$digest/.pilotage.json"; if [ -n "$link" ]; then ln -sfn -- "$base/$digest" "$link"; fi
 """.replace("CONTENTS", CONTENTS)
 )
-"""Make an environment, where it is not there, from what is read: its mark, and the files by their names."""
+"""Make an environment, where it is not there, from what is read: its mark, the files by their names, an empty line, and
+the script that builds it, of so many bytes; as an argument that could be too long."""
 LIST = r"""
 cd -- "$1" 2>/dev/null || exit 0
 for one in */; do

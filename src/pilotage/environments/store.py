@@ -193,9 +193,11 @@ class Store:
     def _build(self, recipe: Recipe, files: Mapping[str, str], link: str) -> None:
         mark = {"kind": recipe.kind, "title": recipe.title, "expected": dict(recipe.expected), "built": time.time()}
         names = "".join(f"{digest} {name}\n" for name, digest in files.items())
-        words = [self.base, recipe.digest, link, str(int(recipe.limit)), recipe.build, self._verification(recipe)]
+        build = recipe.build.encode()
+        words = [self.base, recipe.digest, link, str(int(recipe.limit)), str(len(build)), self._verification(recipe)]
         limit = 2 * recipe.limit  # as long as another builds it
-        done = self._run(scripts.BUILD, *words, stdin=f"{json.dumps(mark)}\n{names}".encode(), timeout=limit)
+        told = f"{json.dumps(mark)}\n{names}\n".encode() + build
+        done = self._run(scripts.BUILD, *words, stdin=told, timeout=limit)
         self._check(done, recipe, f"its log is there: {self.base}/.{recipe.digest}.log")
 
     def _python(self, recipe: Recipe) -> str:
