@@ -53,6 +53,23 @@ def test_another_kind_of_environment_takes_nothing_from_the_one_below(project, o
     assert resolve("a", "environment.source=index").site.environment.requirements == "r.txt"
 
 
+def test_what_starts_the_workers_is_said_last_by_whoever_is_above(project, user_file):
+    user_file('[site.a]\nextends = "laptop"\npython = "/opt/python"\n[site.c]\nextends = "b"\npython = "/opt/c"\n')
+    text = '[site.b]\nextends = "a"\n[site.b.environment]\nkind = "venv"\nrequire = ["numpy"]\n'
+    (project / "pilotage.toml").write_text(text)
+    assert resolve("a").site.python == "/opt/python"
+    for found in (resolve("b"), resolve("a", "environment.kind=venv")):
+        assert (found.site.python, found.site.environment.kind) == (None, "venv")
+        assert str(found.origin("python")) == "default"
+    for found, python in ((resolve("c"), "/opt/c"), (resolve("b", "python=/opt/set"), "/opt/set")):
+        assert (found.site.python, found.site.environment) == (python, None)
+    for order in (1, -1):
+        with pytest.raises(SiteValueError, match="both say what starts the workers"):
+            resolve("a", *["environment.kind=venv", "python=/opt/set"][::order])
+    with pytest.raises(SiteValueError, match="missing required key 'kind'"):
+        resolve("a", 'environment.require=["numpy"]')
+
+
 def test_polaris_and_aurora_carry_the_machines_values(project):
     polaris, aurora = resolve("polaris").site, resolve("aurora").site
     assert (polaris.pool.accelerators, polaris.pool.machine, polaris.pool.cpu_affinity) == (4, "polaris", "nearest")

@@ -191,7 +191,7 @@ class Catalogue:
                 where = str(override.origin(("extends",)))
                 raise UsageError("extends cannot be set from outside", where=where, hint="name the other site instead")
             over = over.under(override)  # together, in whichever order: a class or a kind replaces what is below
-        table = table.under(over).without("extends")
+        table = _merged(table, over).without("extends")
         return Resolved(name, validated(name, table), table)
 
     def source(self, name: str) -> str:
@@ -203,7 +203,7 @@ class Catalogue:
         table = Table()
         for layer in self.layers:
             if name in layer.data.get("site", {}):
-                table = table.under(layer.table(name))
+                table = _merged(table, layer.table(name))
                 table.origins[()] = layer.origin(("site", name))
         return table
 
@@ -227,7 +227,7 @@ class Catalogue:
         if base not in self.names():
             raise ExtendsError(f"extends {base!r}, and there is no such site", where=at, hint=self._suggestion(base))
         below = self._extended(base, (*seen, name))
-        merged = below.under(table)
+        merged = _merged(below, table)
         merged.origins[()] = table.origins[()]
         return merged
 
@@ -235,6 +235,16 @@ class Catalogue:
         near = did_you_mean(name, self.names())
         known = f"known sites: {', '.join(self.names())}"
         return f"{near}; {known}" if near else known
+
+
+def _merged(below: Table, above: Table) -> Table:
+    """Return a site with what is said above merged onto it; what starts the workers is said one way at a time."""
+    environment = above.data.get("environment")
+    if "python" not in above.data and isinstance(environment, Mapping) and "kind" in environment:
+        below = below.without("python")
+    elif "python" in above.data and environment is None:
+        below = below.without("environment")
+    return below.under(above)
 
 
 def _builtin() -> Layer:
