@@ -129,7 +129,7 @@ while :; do
 done
 image=$1; shift
 mkdir -p "$image$HOME"
-export USER=root
+export USER=root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 IFS=$newline
 setsid {program} $binds --bind "$HOME" --cd "$cwd" "$image" -- "$@" &
 inside=$!
@@ -145,6 +145,23 @@ def charliecloud(folder):
     libraries = ":".join(str(root / one) for one in LIBRARIES)
     text = f'exec env LD_LIBRARY_PATH={libraries} {root}/usr/bin/ch-run --unset-env=LD_LIBRARY_PATH "$@"'
     return _program(folder / "ch-run", f"#!/bin/sh\n{text}\n")
+
+
+def charliecloud_builder(folder):
+    """Return a ``ch-image`` in ``folder``, and ``ch-convert`` and ``ch-run`` beside it, with images of its own."""
+    root = fetch(["charliecloud-builders", "charliecloud-runtime"])
+    inside = folder / "charliecloud" / "bin"  # where each of them looks for the others, and for its modules beside
+    inside.mkdir(parents=True)
+    (inside.parent / "lib").symlink_to(root / "usr/lib")
+    libraries = ":".join(str(root / one) for one in LIBRARIES)
+    for target in (inside, folder):
+        text = f'exec env LD_LIBRARY_PATH={libraries} {root}/usr/bin/ch-run --unset-env=LD_LIBRARY_PATH "$@"'
+        _program(target / "ch-run", f"#!/bin/sh\n{text}\n")
+    settings = f"PYTHONPATH={root}/usr/lib/python3/dist-packages CH_IMAGE_STORAGE={folder}/images"
+    for name, interpreter in {"ch-image": "/usr/bin/python3", "ch-convert": "/bin/sh"}.items():
+        shutil.copy(root / "usr/bin" / name, inside)
+        _program(folder / name, f'#!/bin/sh\nexec env {settings} {interpreter} {inside}/{name} "$@"\n')
+    return folder / "ch-image"
 
 
 def apptainer(folder, image, name="apptainer"):

@@ -346,6 +346,27 @@ def test_podman_builds_an_image_that_a_node_without_it_takes_from_its_archive(ru
     assert tell(argv, run / "tell.py", cwd=run)["python"] == "/usr/bin/python3"
 
 
+def test_an_archive_that_podman_does_not_take_is_said(runtime, built, run):
+    if runtime[0] != "podman":
+        pytest.skip("what podman save writes is podman's")
+    with tarfile.open(run / "root.tar", "w") as archive:
+        archive.add(run / "root.tar", "etc/hosts")
+    done = subprocess.run([*built(image=f"file:{run}/root.tar"), "-V"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 127
+    assert done.stderr.splitlines()[-1].endswith("image.tar for no image; podman save makes one")
+
+
+def test_a_folder_has_no_path_of_the_hosts(built, monkeypatch, run):
+    """Home is seen inside, and what it has on the host's PATH may be for the host alone."""
+    (run / "python3").write_text("#!/nowhere/sh\n")
+    (run / "python3").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH'].split(':')[0]}:{run}:{os.environ['PATH']}")
+    look = "import json, os, sys; print(json.dumps([sys.executable, os.environ['PATH']]))"
+    python, path = tell(built([run]), "-c", look)
+    assert python == "/usr/bin/python3"
+    assert str(run) not in path.split(":")
+
+
 def test_what_cannot_be_is_said(runtime, built):
     with pytest.raises(AssertionError, match="there is no image /nowhere/image"):
         built(image="/nowhere/image")

@@ -25,6 +25,11 @@ HERE = ("file:", "./", "../")
 """How an image begins that is a file of this machine."""
 SAY = 'say() { printf "%s\\n" "$1" >&2; exit 1; }\n'
 TAG = "name=localhost/pilotage:${1##*/}\n"
+WHO = """\
+export USER="${USER:-$(id -un)}"
+for name in AUTHOR COMMITTER; do export "GIT_${name}_NAME=pilotage" "GIT_${name}_EMAIL=pilotage@localhost"; done
+"""
+"""What ch-image wants to know for its cache, which is git's."""
 SAVE = 'podman save --quiet --output "$1/image.tar" "$name"\n'
 
 
@@ -144,6 +149,6 @@ def _built(
         build += f'{TAG}podman build --network host --tag "$name" --file definition .\n{SAVE}'
     else:
         image = "{prefix}/image"
-        build += 'name=pilotage-${1##*/}\nch-image build -t "$name" -f definition .\n'
+        build += f'{WHO}name=pilotage-${{1##*/}}\nch-image build -t "$name" -f definition .\n'
         build += 'ch-convert -i ch-image -o dir "$name" "$1/image"\nch-image delete "$name"\n'
     return image, f'{build}cd "$1"\nrm -rf "$1/context"\n'

@@ -82,12 +82,17 @@ _APPTAINER_END = r"""
 exec "$program" exec --pwd "$here" "$@"
 """
 _PODMAN_IMAGE = r"""
+# The host's would hold in an image that says none: home is seen inside, and may have programs for the host there.
+inside=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+PATH=$inside:$PATH  # podman itself finds its helpers by it
+export PATH
 if [ -d "$image" ]; then
-  set -- --rootfs "$image:O" "$python" "$@"
+  set -- --env "PATH=$inside" --rootfs "$image:O" "$python" "$@"
 else
   name=localhost/pilotage:${prefix##*/}
   if ! "$program" image exists "$name"; then  # each node may have images of its own
     loaded=$("$program" load --quiet --input "$image" | sed -n 's/^Loaded image[^:]*: *//p')
+    if [ -z "$loaded" ]; then echo "pilotage: podman takes $image for no image; podman save makes one"; exit 127; fi
     if [ "$loaded" != "$name" ]; then "$program" tag "$loaded" "$name"; fi
   fi >&2
   set -- --pull never --entrypoint "$python" "$name" "$@"

@@ -4,6 +4,8 @@ mkdir "$1/context"
 cd "$1/context"
 cp "$2/definition" ./definition
 tar -xf "$2/context"
+export USER="${USER:-$(id -un)}"
+for name in AUTHOR COMMITTER; do export "GIT_${name}_NAME=pilotage" "GIT_${name}_EMAIL=pilotage@localhost"; done
 name=pilotage-${1##*/}
 ch-image build -t "$name" -f definition .
 ch-convert -i ch-image -o dir "$name" "$1/image"
