@@ -10,7 +10,7 @@ from typing import Any
 from pilotage.events import Events
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder
-from pilotage.runs import ending
+from pilotage.runs import ending, moves
 from pilotage.runs.record import read_json
 from pilotage.runs.store import shown, values_of
 from pilotage.runs.task_output import LogFile, block_files, driver_files, tail_files, worker_files
@@ -24,6 +24,7 @@ def details(folder: RunFolder) -> dict[str, Any]:
         **shown(values_of(folder)),
         "events": Events(folder.events).read()[0],
         "failures": failures(folder),
+        "moves": moves.read(folder),
         "journal": ending.describe(Journal(folder.journal).open_entries()),
         "logs": [{**log._asdict(), "path": str(log.path)} for log in logs if log.path.exists()],
         "versions": read_json(folder.path / "versions.json"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pilotage.paths import RunFolder, write_json
 from pilotage.runs.failures import Failures
+from pilotage.runs.moves import Moves
 from pilotage.worker import logs
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Progress:
         self._thread: threading.Thread | None = None
         self._own_config = False
         self.failures = Failures(folder)
+        self.moves = Moves(folder)
         self._node_seconds = 0.0
         self._others: Callable[[], Others] | None = None
         self._sampled = self._start
@@ -87,6 +89,7 @@ class Progress:
         self._own_config = own_config
         self._kernels.append(kernel)
         self.failures.watch(kernel)
+        self.moves.watch(kernel)
         self._begin()
 
     def include(self, others: Callable[[], Others]) -> None:
@@ -147,6 +150,7 @@ class Progress:
             "node_hours": round((self._node_seconds + (others.node_seconds if others else 0.0)) / 3600, 6),
             "blocks": dict(blocks),
             "blocks_of": {label: dict(states) for label, states in of_executors.items()},
+            "data": self.moves.sample(),
             "waits_for": "; ".join(dict.fromkeys(waits)),
             "nodes": [node for kernel in self._kernels if not kernel.cleanup_called for node in _nodes(kernel)],
             "elapsed": round(now, 3),
@@ -196,6 +200,7 @@ class Progress:
 
     def _write(self, sample: dict[str, Any]) -> None:
         self.failures.write()
+        self.moves.write()
         self._collect_logs()
         if self._beats:
             self._beat()

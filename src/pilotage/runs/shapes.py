@@ -103,6 +103,18 @@ FAILURE = table(
         "shown": {"type": "boolean", "description": "Whether the script has ended with it."},
     }
 )
+MOVE = table(
+    {
+        "direction": {"enum": ["in", "out"], "description": "To the task, or from it."},
+        "place": {**TEXT, "description": "Scheme, and host or bucket."},
+        "host": {**TEXT, "description": "Where the task, or the driver, has copied."},
+        "by": {"enum": ["worker", "driver"]},
+        "files": COUNT,
+        "bytes": {"type": "integer"},
+        "seconds": {**NUMBER, "description": "Of all transfers together, which may have been at once."},
+        "cached": {**COUNT, "description": "Inputs that were on the node already."},
+    }
+)
 LOG = table(
     {
         "kind": TEXT,
@@ -141,6 +153,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             **RUN_PROPERTIES,
             "events": {"type": "array", "items": EVENT},
             "failures": {"type": "array", "items": FAILURE},
+            "moves": {"type": "array", "items": MOVE},
             "journal": {**TEXTS, "description": "What the run has created and may be there still."},
             "logs": {"type": "array", "items": LOG},
             "versions": {"type": "object", "additionalProperties": TEXT},

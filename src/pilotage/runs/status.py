@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pilotage import steps
 from pilotage.paths import RunFolder
+from pilotage.runs.moves import size
 from pilotage.runs.record import read_json
 
 if TYPE_CHECKING:
@@ -59,9 +60,16 @@ class StatusLine:
             f" · {progress['rate']:,.0f}/s",
             f" · {clock(progress['eta'])} left" if progress.get("eta") else "",
             f" · {_all_blocks(progress)}" if progress["blocks"] else "",
+            f" · {_data(progress['data'])}" if progress.get("data") else "",
             f" · waits: {progress['waits_for']}" if progress.get("waits_for") else "",
             (f" · {clock(time.monotonic() - self._started)}", "dim"),
         )
+
+
+def _data(moved: dict[str, int]) -> str:
+    """Return what has moved, and how fast."""
+    parts = [f"{size(moved[way])} {way}" for way in ("in", "out") if moved.get(way)]
+    return ", ".join([*parts, f"{size(moved['rate'])}/s"])
 
 
 def _all_blocks(progress: dict[str, Any]) -> str:

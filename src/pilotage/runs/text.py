@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pilotage.runs import moves
 from pilotage.runs.status import clock
 
 ROW = ("run", "name", "script", "state", "site", "host", "tasks", "rate", "blocks", "age", "node-h")
@@ -87,6 +88,7 @@ def full(run: Mapping[str, Any]) -> str:
         lines.append("versions   " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()))
     sections = {
         "what happened": [f"{_time(event['at'])} {event['message']}" for event in run["events"]],
+        "what was moved": moves.lines(run["moves"]),
         "may be there still": run["journal"],
         "log files": [_log(log) for log in run["logs"]],
     }

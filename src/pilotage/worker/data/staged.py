@@ -259,27 +259,24 @@ class Call:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 os.symlink(place.path, target)
             return
-        meter, began = Meter(), time.monotonic()
-        store = self._store(place, file)
-        cached = False
-        found = None
-        if not self._options.get("writable"):
-            found = Cache(self._cache_folder(), self._context.cache_size).get(store, place, meter)
-        if found is not None:
-            link(found.path, target)
-            cached = found.cached
-        else:
-            fetch(store, place, target, meter)
-        self._tell(file, IN, meter, began, cached=cached)
+        with _Told(file, IN) as told:
+            store = self._store(place, file)
+            found = None
+            if not self._options.get("writable"):
+                found = Cache(self._cache_folder(), self._context.cache_size).get(store, place, told)
+            if found is None:
+                fetch(store, place, target, told)
+            else:
+                link(found.path, target)
+                told.cached = found.cached
 
     def _send(self, file: File) -> None:
         place, source = place_of(_url(file)), file.local_path or ""
         if is_folder(file) != os.path.isdir(source):
             wanted, is_ = ("folder", "file") if is_folder(file) else ("file", "folder")
             raise StageOutError(f"it is to be a {wanted}, and the task has made a {is_}")
-        meter, began = Meter(), time.monotonic()
-        publish(self._store(place, file), source, place, meter)
-        self._tell(file, OUT, meter, began)
+        with _Told(file, OUT) as told:
+            publish(self._store(place, file), source, place, told)
 
     def _store(self, place: Place, file: File) -> stores.Store:
         grant = (mark_of(file) or {}).get("grant")
@@ -288,19 +285,36 @@ class Call:
     def _cache_folder(self) -> str:
         return self._context.cache or os.path.join(scratch(None), "cache")
 
-    def _tell(self, file: File, role: str, meter: Meter, began: float, *, cached: bool = False) -> None:
-        accounts.moved(
-            {
-                "url": _shown(file),
-                "direction": role,
-                "bytes": meter.bytes,
-                "files": meter.files,
-                "seconds": round(time.monotonic() - began, 3),
-                "cached": cached,
-                "host": socket.gethostname(),
-                "at": "worker",
-            }
-        )
+
+class _Told(Meter):
+    """Tells the driver what of a file has moved: each second, and in the end."""
+
+    def __init__(self, file: File, role: str) -> None:
+        super().__init__()
+        self.cached = False
+        self._record = {"url": _shown(file), "direction": role, "host": socket.gethostname(), "at": "worker"}
+        self._told = (0, 0, time.monotonic())
+
+    def add(self, count: int, files: int = 0) -> None:
+        """Count, and tell where nothing was told for a second."""
+        super().add(count, files)
+        if time.monotonic() - self._told[2] > 1:
+            self._tell()
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or self.bytes:
+            self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            bytes_, files, at = self._told
+            now = time.monotonic()
+            record = {"bytes": self.bytes - bytes_, "files": self.files - files, "seconds": round(now - at, 3)}
+            self._told = self.bytes, self.files, now
+        accounts.moved({**self._record, **record, "cached": self.cached})
 
 
 def _role(file: File) -> str:
