@@ -49,6 +49,9 @@ from pilotage.paths import private_folder, storage
 from pilotage.runs import batches
 from pilotage.runs.batches import key_of, place_of
 from pilotage.runs.identity import SIZE, identity, label, unwrapped
+from pilotage.staging.known import has_changed, is_there, read_by
+from pilotage.worker.data.places import place_of as place_of_url
+from pilotage.worker.data.things import mark_of
 
 if TYPE_CHECKING:
     from parsl.dataflow.dflow import DataFlowKernel
@@ -66,6 +69,8 @@ SHORT = 64 << 10
 SLOW_WRITE, SLOW_WRITES = 0.005, 5
 """Seconds of a write, and how many such writes, after which other threads need not wait for the file system."""
 NO_LOGS = pickle.dumps(None, 5)
+READ = "read"
+"""Beside the names of a call's streams: what it has read, and by what that was known."""
 KEY = "pilotage_call"  # of a task's record: what a call is while it is under way, then its slot
 
 
@@ -231,6 +236,7 @@ class Checkpoint(Memoizer):
         self.not_keyed = 0
         """Calls that cannot be recognised in another run, by their arguments or by outputs that are elsewhere."""
         self.changed = 0
+        self.inputs_changed = 0
         """Calls that had a result, but their source is another now."""
         self.damaged = 0
         """Stretches of earlier files that hold no record."""
@@ -394,7 +400,9 @@ class Checkpoint(Memoizer):
                 self.unpicklable += 1
             return
         covers = self._made_in(task) if task["join"] else []
-        logs = _kept_logs(task)
+        logs: dict[str, Any] = _kept_logs(task)
+        if read := read_by(task):
+            logs[READ] = read
         front = b"".join(covers) + (pickle.dumps(logs, 5) if logs else NO_LOGS)
         self._write(RESULT, call, len(covers), front + data)
 
@@ -482,6 +490,9 @@ class Checkpoint(Memoizer):
                 return None
         there = _outputs_are_there(task)
         found = self._read(stored) if there else None
+        if found is not None and has_changed((found[0] or {}).get(READ, {}), task):
+            self._forget_changed(call)
+            return None
         if found is not None and not _restored_logs(task, found[0]):
             there, found = False, None
         with self._lock:
@@ -494,6 +505,14 @@ class Checkpoint(Memoizer):
             # The call may be killed with its files half written: they must not make the old result count again.
             self._write(GONE, call, 0, b"")
         return None if found is None else (found[1],)
+
+    def _forget_changed(self, call: Call) -> None:
+        """Let a call run again of which an input is another than it was."""
+        with self._lock:
+            self._index.pop(call.slot, None)
+            self._release(call.slot)
+            self.inputs_changed += 1
+        self._write(GONE, call, 0, b"")
 
     def _release(self, slot: bytes) -> None:
         """Let the calls in a join_app that is to run have their places."""
@@ -588,14 +607,20 @@ def _outputs(kwargs: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _outputs_are_local(kwargs: Mapping[str, Any]) -> bool:
-    # What is staged out to another place may not have arrived there when the call's result is stored.
-    return all(output.scheme == "file" for output in _outputs(kwargs) if isinstance(output, File))
+    # What the driver takes to another place may not have arrived there when the call's result is stored.
+    return all(_is_published(output) for output in _outputs(kwargs) if isinstance(output, File))
+
+
+def _is_published(output: File) -> bool:
+    """Return whether an output is at its place once the call's result is there."""
+    place, mark = place_of_url(output.url), mark_of(output)
+    return place.scheme in ("file", "driver") or (mark is not None and not mark["url"].startswith("driver:"))
 
 
 def _path(output: Any) -> str | None:
     """Return where an output of a call is on this machine: a File, a path, or a path and a mode."""
     if isinstance(output, File):
-        return str(output.path)  # local_path is where a worker had it
+        return place_of_url(output.url).path  # local_path is where a worker had it
     if isinstance(output, tuple) and output:
         output = output[0]
     return os.fsdecode(output) if isinstance(output, (str, bytes, os.PathLike)) else None
@@ -616,8 +641,10 @@ def _kept_logs(task: TaskRecord) -> dict[str, str]:
 def _outputs_are_there(task: TaskRecord) -> bool:
     kwargs = task["kwargs"]
     renamed = {path for _, path in _logs(task)}
-    paths = {path for path in map(_path, _outputs(kwargs)) if path is not None}
-    return all(map(os.path.exists, paths - renamed))
+    outputs = list(_outputs(kwargs))
+    far = [one for one in outputs if isinstance(one, File) and place_of_url(one.url).scheme not in ("file", "driver")]
+    paths = {path for path in map(_path, (one for one in outputs if one not in far)) if path is not None}
+    return all(map(os.path.exists, paths - renamed)) and all(is_there(one, task) for one in far)
 
 
 def _restored_logs(task: TaskRecord, kept: Mapping[str, str] | None) -> bool:

@@ -163,10 +163,12 @@ class Hooks:
             self._say(words)  # the disk may be too full for an event
         if self.order.resumes:
             hint = " (--ignore-changes reuses theirs too)" if found.changed else ""
+            again = found.inputs_changed
+            inputs = f"; {again:,} since a file that they read has changed" if again else ""
             events.tell(
                 "resumed",
                 f"{found.reused:,} results of run {self.order.resumes} were reused; "
-                f"{found.changed:,} calls ran again since their app has changed{hint}",
+                f"{found.changed:,} calls ran again since their app has changed{hint}{inputs}",
                 reused=found.reused,
                 changed=found.changed,
             )

@@ -27,10 +27,10 @@ FOLDER_BYTES = 4096
 
 
 class Found(NamedTuple):
-    """Where something is in the cache, and whether it was there before."""
+    """Where something is in the cache, by what it is known, and whether it was there before."""
 
     path: str
-    entry: Entry
+    known: str
     cached: bool
 
 
@@ -54,7 +54,7 @@ class Cache:
         DataError that names the URL.
         """
         entry = patiently(lambda: store.look(place.path))
-        known, size = _known_by(store, place, entry)
+        known, size = known_by(store, place, entry)
         if known is None or size > self._limit:
             return None
         name = hashlib.blake2b(
@@ -67,7 +67,7 @@ class Cache:
                 return None
             if os.path.lexists(path) and note.read().get("is") == _state(path):
                 note.write({**note.read(), "used": time.time()})
-                return Found(path, entry, cached=True)
+                return Found(path, known, cached=True)
             failed = note.read().get("failed")
             if failed and failed["at"] > began:  # while this waited for it
                 raise BrokenTransferError(failed["words"], where=place.url)
@@ -80,7 +80,7 @@ class Cache:
                 raise
             _protect(path)
             note.write({"bytes": _size(path), "used": time.time(), "is": _state(path), "url": str(place)})
-        return Found(path, entry, cached=False)
+        return Found(path, known, cached=False)
 
     @contextlib.contextmanager
     def _locked(self, path: str) -> Iterator[_Note | None]:
@@ -145,7 +145,7 @@ class _Note:
             os.ftruncate(self._descriptor, len(data))
 
 
-def _known_by(store: Store, place: Place, entry: Entry) -> tuple[str | None, int]:
+def known_by(store: Store, place: Place, entry: Entry) -> tuple[str | None, int]:
     """Return by what a file's or folder's content is known, and its size in bytes."""
     if entry.kind != FOLDER:
         return (f"{entry.size} {entry.tag}" if entry.tag else None), max(entry.size, 0)

@@ -103,6 +103,14 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
     at_once(store.at_once, put, [entry for entry in entries if entry.kind != FOLDER], meter)
 
 
+def once_more(work: Callable[[], _T]) -> _T:
+    """Return what ``work`` returns, which is tried once more where it raises BrokenTransferError."""
+    try:
+        return work()
+    except BrokenTransferError:
+        return work()
+
+
 def patiently(work: Callable[[], _T]) -> _T:
     """Return what ``work`` returns, which is tried again, ever later, where it raises BrokenTransferError."""
     for number in range(TRIES):

@@ -21,9 +21,11 @@ from parsl.app.errors import RemoteExceptionWrapper
 from parsl.data_provider.files import File
 
 from pilotage.errors import PilotageError, StageInError, StageOutError, UnsupportedError, UsageError
+from pilotage.worker import channel
 from pilotage.worker.data import accounts, context, stores
+from pilotage.worker.data.arrived import Arrived, remember
 from pilotage.worker.data.base import Meter
-from pilotage.worker.data.cache import Cache, link
+from pilotage.worker.data.cache import Cache, known_by, link
 from pilotage.worker.data.copying import fetch, publish
 from pilotage.worker.data.places import Place, below, place_of, shown
 from pilotage.worker.data.scratch import remove_tree, scratch, task_folder
@@ -119,7 +121,14 @@ def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             call.failed = result.e_value
             return result
         call.send_out(files)
+        return delivered(result, call.inputs)
+
+
+def delivered(result: Any, inputs: dict[str, str]) -> Any:
+    """Return what tells the driver what a call's inputs were, beside its result."""
+    if not inputs:
         return result
+    return Arrived(result, inputs) if channel.this is not None else remember(result, inputs)
 
 
 class Call:
@@ -138,6 +147,8 @@ class Call:
         self._folder = ""
         self._names: set[str] = set()
         self.failed: BaseException | None = None
+        self.inputs: dict[str, str] = {}
+        """By what the inputs were known when they were brought, by their marks."""
 
     @contextlib.contextmanager
     def folder(self) -> Iterator[None]:
@@ -258,6 +269,9 @@ class Call:
             if target != place.path:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 os.symlink(place.path, target)
+            here = place._replace(scheme="file")
+            store = stores.store_of(self._context, here)
+            self._note(file, known_by(store, here, store.look(place.path))[0])
             return
         with _Told(file, IN) as told:
             store = self._store(place, file)
@@ -265,10 +279,16 @@ class Call:
             if not self._options.get("writable"):
                 found = Cache(self._cache_folder(), self._context.cache_size).get(store, place, told)
             if found is None:
-                fetch(store, place, target, told)
+                entry = fetch(store, place, target, told)
+                self._note(file, f"{entry.size} {entry.tag}" if entry.tag else None)
             else:
                 link(found.path, target)
                 told.cached = found.cached
+                self._note(file, found.known)
+
+    def _note(self, file: File, known: str | None) -> None:
+        if known is not None:
+            self.inputs[str((mark_of(file) or {})["id"])] = known
 
     def _send(self, file: File) -> None:
         place, source = place_of(_url(file)), file.local_path or ""

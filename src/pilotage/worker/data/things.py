@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import Any
 
@@ -13,6 +14,7 @@ from pilotage.worker.data.places import below, place_of, shown
 MARK = "pilotage"
 """Attribute of a File that is brought to its task or from it: a dictionary, see `mark`."""
 IN, OUT = "in", "out"
+_numbers = itertools.count()
 
 
 class File(files.File):
@@ -80,7 +82,7 @@ def mark(file: files.File, role: str, url: str, **more: Any) -> None:
     url: where it comes from or goes to.
     more: ``grant``, by which a node may ask the driver for it.
     """
-    vars(file)[MARK] = {"role": role, "url": url, **more}
+    vars(file)[MARK] = {"role": role, "url": url, "id": f"{os.getpid()}.{next(_numbers)}", **more}
 
 
 def mark_of(file: files.File) -> dict[str, Any] | None:
