@@ -236,8 +236,9 @@ class Checkpoint(Memoizer):
         self.not_keyed = 0
         """Calls that cannot be recognised in another run, by their arguments or by outputs that are elsewhere."""
         self.changed = 0
-        self.inputs_changed = 0
         """Calls that had a result, but their source is another now."""
+        self.inputs_changed = 0
+        """Calls that had a result, but a file that they have read is another now."""
         self.damaged = 0
         """Stretches of earlier files that hold no record."""
         self.broken: str | None = None

@@ -50,7 +50,7 @@ def read_by(task: TaskRecord) -> dict[str, str]:
 
 def has_changed(read: Mapping[str, str], task: TaskRecord) -> bool:
     """Return whether something that a call has read, as `read_by` tells it, is another now."""
-    options = options_for(task)
+    options = options_for(task) if read else {}
     return any(state_of(url, options) != state for url, state in read.items())
 
 
