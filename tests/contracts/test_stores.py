@@ -64,13 +64,14 @@ _NUMBERS = iter(range(1_000_000))
 
 @pytest.fixture
 def opened(keeper):
-    """Return (store, place) of a path below the keeper's place."""
+    """Return (store, place) of a path below the keeper's place; the store is always the same."""
     stores = []
 
-    def open_(path="", **options):
+    def open_(path=""):
         place = place_of(keeper.at(path) if path else keeper.url)
-        stores.append(open_store(place, {"silence": 20, **keeper.options, **options}))
-        return stores[-1], place
+        if not stores:
+            stores.append(open_store(place, {"silence": 20, **keeper.options}))
+        return stores[0], place
 
     yield open_
     for store in stores:

@@ -84,14 +84,14 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
         patiently(lambda: _counted(meter, lambda part: bulk.put_folder(source, place.path, part)))
         return
     root = place.path.rstrip("/")
-    patiently(lambda: store.make_folder(root))
     full = {entry.path.rpartition("/")[0] for entry in entries}
-    for entry in entries:
-        if entry.kind == FOLDER and entry.path not in full:
-            patiently(lambda path=f"{root}/{entry.path}": store.make_folder(path))  # type: ignore[misc]
+    if not entries:
+        patiently(lambda: store.make_folder(root))
+    for path in [_join(root, entry.path) for entry in entries if entry.kind == FOLDER and entry.path not in full]:
+        patiently(lambda path=path: store.make_folder(path))  # type: ignore[misc]
 
     def put(entry: Entry) -> None:
-        path = f"{root}/{entry.path}"
+        path = _join(root, entry.path)
         if entry.kind == LINK and store.keeps_links:
             patiently(lambda: store.make_link(path, entry.target))
             return
