@@ -69,7 +69,7 @@ _lock = threading.Lock()
 class OverSSH:
     """The `Store` of a host that is reached by ssh; all stores of a process share one connection to it.
 
-    Options: ``silence`` (seconds, 60), and ``ssh_options``, a list of more arguments for ssh.
+    Options: ``silence`` (seconds, 60), and ``config``, an ssh_config in the place of the user's.
     """
 
     keeps_links = True
@@ -78,7 +78,8 @@ class OverSSH:
 
     def __init__(self, place: Place, options: Mapping[str, Any]) -> None:
         self._url = f"{place.url.partition(':')[0]}://{place.host}"
-        self._key = (place.host, float(options.get("silence", 60)), tuple(options.get("ssh_options", ())))
+        config = ("-F", str(options["config"])) if "config" in options else ()
+        self._key = (place.host, float(options.get("silence", 60)), config)
         with _lock:
             known, users = _connections.get(self._key, (None, 0))
             self._connection = known or Connection(place.host, self._url, self._key[1], self._key[2])
