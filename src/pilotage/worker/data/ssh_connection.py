@@ -11,26 +11,24 @@ import atexit
 import os
 import re
 import secrets
-import select
 import shutil
 import subprocess
 import tempfile
 import threading
 
 from pilotage.errors import BrokenTransferError, MissingExtraError, UsageError
-from pilotage.worker.data.ssh_words import BEGIN, LOST, command_line, refusal, told_by
+from pilotage.worker.data.ssh_shell import Session, Shell, Streams
+from pilotage.worker.data.ssh_words import HELD, command_line, refusal
 
 CONNECT = 20
-"""Seconds that a host has to answer at first, and a login to come to its end."""
+"""Seconds that a host has to answer at first, and as many for a login to come to its end."""
 CLOSING = 3
 """Seconds for a connection to end by itself."""
-PIECE = 1 << 20
+IDLE = 8
+"""Shells that are kept for what comes next: they cost a login script each."""
 LONGEST = 80
 """Bytes that a socket's folder may have in its path, with what ssh adds while it makes the socket."""
 _HOST = re.compile(r"(?:(?P<user>[^@]+)@)?(?P<name>\[[^]]+\]|[^:@\[\]]+)(?::(?P<port>\d{1,5}))?")
-_F_SETPIPE_SZ = 1031
-
-HELD = BEGIN + 'stat -c %s / >/dev/null 2>&1 && echo gnu || echo bsd; echo "$mark"; exec cat >/dev/null'
 
 
 class Connection:
@@ -50,18 +48,22 @@ class Connection:
             raise UsageError("it names no host that ssh could be given", where=url, hint="such as ssh://me@host/path")
         if found["user"] and ":" in found["user"]:
             raise UsageError("ssh takes no password from a URL", where=url, hint="use a key: ssh-copy-id, ssh-agent")
-        user, name = found["user"], found["name"].strip("[]")
-        self.url, self.silence = url, silence
-        self._to = [*options, *(["-p", found["port"]] if found["port"] else []), *(["-l", user] if user else [])]
-        self._to += ["--", name]
+        self._to = [*options, *(["-p", found["port"]] if found["port"] else [])]
+        self._to += [*(["-l", found["user"]] if found["user"] else []), "--", found["name"].strip("[]")]
+        self._url, self._silence = url, silence
         self._lock = threading.Lock()
         self._master: _Master | None = None
 
-    def session(self, url: str, script: str, *words: str) -> Session:
-        """Start ``script`` there with ``words`` as its arguments, see `command_line`; errors name ``url``."""
-        mark = secrets.token_hex(8)
-        master = self._connected()
-        return Session(self, master, [*master.argv, *self._to, command_line(BEGIN + script, mark, *words)], mark, url)
+    def session(self, url: str, script: str, *words: str, reads: bool = False) -> Session:
+        """Start ``script`` there with ``words`` as its arguments.
+
+        Parameters
+        ----------
+        url: what errors name.
+        script: of a POSIX shell, in one line; ``d WORD`` decodes a word into ``$x``, ``at WORD`` a path into ``$p``.
+        reads: whether it reads what is written to the session.
+        """
+        return Session(self._connected().shell(), url, script, words, reads=reads)
 
     def run(self, url: str, script: str, *words: str) -> bytes:
         """Return what ``script`` writes; raises a DataError that names ``url`` where it fails."""
@@ -86,55 +88,53 @@ class Connection:
                 self._master.retire()
                 self._master = None
             if self._master is None:
-                self._master = _Master(self._to, self.url, self.silence)
+                self._master = _Master(self._to, self._url, self._silence)
             return self._master
 
 
 class _Master:
-    """The ssh that holds a connection."""
+    """The ssh that holds a connection, and the shells that go over it."""
 
     def __init__(self, to: list[str], url: str, silence: float) -> None:
         program = shutil.which("ssh")
         if program is None:
             raise MissingExtraError("there is no ssh on this machine", where=url, hint="install OpenSSH's client")
-        self.folder = _socket_folder()
-        self.is_lost, self.users = False, 0
-        self._made_by = os.getpid()
+        self._folder, self._to, self._silence = _socket_folder(), to, silence
+        self._is_lost, self._users, self._made_by = False, 0, os.getpid()
         self._lock = threading.Lock()
-        alive = max(int(silence / 3), 1)
+        self._idle: list[Shell] = []
         settings = [
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",  # whatever the user's settings are: nobody looks at a new key here
-            f"ServerAliveInterval={alive}",
+            f"ServerAliveInterval={max(int(silence / 3), 1)}",
             "ServerAliveCountMax=3",
             f"ConnectTimeout={CONNECT}",
             "ControlPersist=no",
             "RemoteCommand=none",
             "ClearAllForwardings=yes",
             "LogLevel=INFO",
-            f"ControlPath={self.folder}/s",
+            f"ControlPath={self._folder}/s",
         ]
         common = [program, "-T", *(part for setting in settings for part in ("-o", setting))]
-        self.argv = [*common, "-o", "ControlMaster=no"]
+        self._argv = [*common, "-o", "ControlMaster=no"]
         mark = secrets.token_hex(8)
         command = [*common, "-o", "ControlMaster=yes", *to, command_line(HELD, mark)]
+        pipe = subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
+            self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
             try:
                 self.has_gnu_stat = self._greeting(mark, url) == "gnu"
             except BaseException:
                 self._end(0)
                 raise
         except BaseException:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise
         _MASTERS.add(self)
 
     def _greeting(self, mark: str, url: str) -> str:
         """Wait until the command there has begun, and return what it says of its machine."""
-        streams = _Streams(self._process, 2 * CONNECT)
+        streams = Streams(self._process, 2 * CONNECT)
         said, line = bytearray(), mark.encode()
         while said.count(line) < 2:
             try:
@@ -149,35 +149,58 @@ class _Master:
 
     def is_usable(self) -> bool:
         """Return whether new commands may be given to it."""
-        return not self.is_lost and self._process.poll() is None
+        return not self._is_lost and self._process.poll() is None
 
-    def enter(self) -> None:
+    def shell(self) -> Shell:
+        """Return a shell that nobody uses; it is to be given back."""
         with self._lock:
-            self.users += 1
+            self._users += 1
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return Shell(self, self._argv + self._to, self._silence)
+        except BaseException:
+            self._left()
+            raise
 
-    def leave(self) -> None:
+    def give_back(self, shell: Shell, *, lost: bool) -> None:
+        """Take back a shell, which has ended if it can be used no more; ``lost`` says that the connection is, too."""
         with self._lock:
-            self.users -= 1
-            is_last = self.users == 0
-        if is_last and self.is_lost:
+            self._is_lost |= lost
+            keep = shell.is_usable and not self._is_lost and len(self._idle) < IDLE
+            if keep:
+                self._idle.append(shell)
+        if not keep:
+            shell.end()
+        self._left()
+
+    def _left(self) -> None:
+        with self._lock:
+            self._users -= 1
+            is_over = self._users == 0 and self._is_lost
+        if is_over:
             self.close()
 
     def retire(self) -> None:
         """Give it no new commands, and end it with the last that it has."""
         with self._lock:
-            self.is_lost = True
-            is_idle = self.users == 0
+            self._is_lost = True
+            is_idle = self._users == 0
         if is_idle:
             self.close()
 
     def close(self) -> None:
         """End it."""
-        self.is_lost = True
+        with self._lock:
+            self._is_lost = True
+            idle, self._idle = self._idle, []
         _MASTERS.discard(self)
         if self._made_by != os.getpid():  # a fork's copy: it is the parent's to end
             return
+        for shell in idle:
+            shell.end()
         self._end(CLOSING)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self, patience: float) -> None:
         with self._process as process:
@@ -198,179 +221,9 @@ def _close_all() -> None:
         master.close()
 
 
-class _Streams:
-    """The pipes of an ssh, of which none may block while another waits, nor any be silent for long."""
-
-    def __init__(self, process: subprocess.Popen[bytes], silence: float) -> None:
-        if process.stdin is None or process.stdout is None or process.stderr is None:
-            raise ValueError("three pipes are wanted")
-        self.stdin, self.stdout, self.stderr = process.stdin, process.stdout, process.stderr
-        self.words = bytearray()
-        self._silence = silence
-        for stream in (self.stdin, self.stdout):
-            _enlarge(stream.fileno())
-        os.set_blocking(self.stdin.fileno(), False)
-        self._open = {self.stdout.fileno(), self.stderr.fileno()}
-        self._to_read, self._to_write = select.poll(), select.poll()
-        for descriptor in self._open:
-            self._to_read.register(descriptor, select.POLLIN)
-        self._to_write.register(self.stderr.fileno(), select.POLLIN)  # a script is quiet while it reads, but for this
-        self._to_write.register(self.stdin.fileno(), select.POLLOUT)
-
-    def read(self) -> bytes:
-        """Return what comes next of stdout, empty at its end; raises TimeoutError."""
-        descriptor = self.stdout.fileno()
-        while descriptor in self._open:
-            if descriptor in self._wait(self._to_read):
-                piece = os.read(descriptor, PIECE)
-                if not piece:
-                    self._ended(descriptor)
-                return piece
-        return b""
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write all of ``data``; raises BrokenPipeError where nobody reads it, and TimeoutError."""
-        view, descriptor = memoryview(data), self.stdin.fileno()
-        while view:
-            try:
-                view = view[os.write(descriptor, view) :]
-            except BlockingIOError:
-                while descriptor not in self._wait(self._to_write):
-                    pass
-
-    def finish(self) -> bytes:
-        """Return the rest of stdout when it has ended; raises TimeoutError."""
-        rest = bytearray()
-        while piece := self.read():
-            rest += piece
-        while self._open:
-            self._wait(self._to_read)
-        return bytes(rest)
-
-    def _wait(self, poll: select.poll) -> set[int]:
-        """Wait until something can be read or written, keep what stderr says, and return what can."""
-        ready = {descriptor for descriptor, _ in poll.poll(self._silence * 1000)}
-        if not ready:
-            raise TimeoutError
-        error = self.stderr.fileno()
-        if error in ready and error in self._open:
-            words = os.read(error, PIECE)
-            self.words += words
-            if not words:
-                self._ended(error)
-        return ready
-
-    def _ended(self, descriptor: int) -> None:
-        self._open.discard(descriptor)
-        self._to_read.unregister(descriptor)
-        if descriptor == self.stderr.fileno():
-            self._to_write.unregister(descriptor)
-
-
-class Session:
-    """One script that runs there. Everything raises BrokenTransferError where the connection is lost."""
-
-    def __init__(self, connection: Connection, master: _Master, argv: list[str], mark: str, url: str) -> None:
-        self._connection, self._master, self.mark, self._mark = connection, master, mark, f"{mark}\n".encode()
-        self.url = url
-        master.enter()
-        try:
-            self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-            )
-        except BaseException:
-            master.leave()
-            raise
-        self._streams = _Streams(self._process, connection.silence)
-        self._has_begun = False
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def read(self, size: int = -1) -> bytes:  # noqa: ARG002
-        """Return what the script writes next, empty at its end; how much is the connection's to say."""
-        try:
-            return self._read()
-        except TimeoutError as late:
-            raise self._silent() from late
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Let the script read ``data``."""
-        try:
-            self._streams.write(data)
-        except BrokenPipeError:
-            self.result()
-            raise BrokenTransferError("what was sent is not read to its end", where=self.url) from None
-        except TimeoutError as late:
-            raise self._silent() from late
-
-    def result(self) -> bytes:
-        """Let the script read no more, wait for its end and return what it has still written.
-
-        Raises a DataError that tells what went wrong where its exit code is not 0.
-        """
-        try:
-            self._streams.stdin.close()
-            rest = b"" if self._has_begun else self._read()
-            rest += self._streams.finish()
-            code = self._process.wait(self._connection.silence)
-        except (TimeoutError, subprocess.TimeoutExpired) as late:
-            raise self._silent() from late
-        words = self._streams.words.decode(errors="replace").rpartition(self._mark.decode())[2]
-        if code == LOST:
-            self._master.is_lost = True
-            raise refusal(code, words, b"", self.url)
-        if code:
-            raise told_by(words or f"exit code {code}", self.url)
-        return rest
-
-    def warnings(self) -> str:
-        """Return what the script has said on stderr."""
-        return self._streams.words.decode(errors="replace").rpartition(self._mark.decode())[2]
-
-    def close(self) -> None:
-        """End the script if it still runs."""
-        with self._process as process:
-            if process.poll() is None:
-                process.kill()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream is not None:
-                    stream.close()
-        self._master.leave()
-
-    def _read(self) -> bytes:
-        if self._has_begun:
-            return self._streams.read()
-        said = bytearray()
-        while self._mark not in said:
-            piece = self._streams.read()
-            if not piece:
-                return b""  # its exit code tells why
-            said += piece
-        self._has_begun = True
-        return bytes(said.partition(self._mark)[2]) or self._streams.read()
-
-    def _silent(self) -> BrokenTransferError:
-        self._master.is_lost = True
-        return BrokenTransferError(f"not a byte has moved for {self._connection.silence:g} s", where=self.url)
-
-
 def _socket_folder() -> str:
     folder = tempfile.mkdtemp(prefix="pilotage-ssh-")
     if len(os.fsencode(folder)) > LONGEST:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="pilotage-ssh-", dir="/tmp")
     return folder
-
-
-def _enlarge(pipe: int) -> None:
-    """Let a pipe hold more, where the system can."""
-    import fcntl
-
-    try:
-        fcntl.fcntl(pipe, _F_SETPIPE_SZ, PIECE)
-    except OSError:
-        pass  # the system's limit, or not Linux

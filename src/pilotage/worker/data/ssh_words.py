@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 
 from pilotage.errors import BrokenTransferError, DataError, DeniedError, NotThereError
 
 LOST = 255
 """The exit code of an ssh that has lost its connection, or never had one."""
-BEGIN = (
-    'LC_ALL=C; export LC_ALL; mark=$1; shift; echo "$mark"; echo "$mark" >&2; '
-    'd() { x=$(printf "%bx" "$1"); x=${x%x}; }; '
+HELD = 'echo "$1"; stat -c %s / >/dev/null 2>&1 && echo gnu || echo bsd; echo "$1"; exec cat >/dev/null'
+"""Hold a connection, and say what ``stat`` is there."""
+LOOP = (
+    'LC_ALL=C; export LC_ALL; secret=$1; d() { x=$(printf "%bx" "$1"); x=${x%x}; }; '
     'at() { d "$1"; p=$x; case $p in "~") p=$HOME;; "~/"*) p=$HOME/${p#??};; esac; }; '
+    'while IFS= read -r line; do case $line in "$secret "*) ;; *) exit 1;; esac; eval "${line#* }"; done'
 )
-"""What each script begins with: a line with its mark, before which a login script may talk; ``d`` and ``at`` decode."""
+"""Run one line after the other, whose words ``d`` decodes, and ``at`` those that are paths."""
 _KNOWN = re.compile(
     "No such file|Not a directory|Permission denied|not permitted|Read-only|No space|quota|Input/output|Stale|timed out"
     "|changed as|removed before|bytes have come"
@@ -24,10 +27,14 @@ _KNOWN = re.compile(
 def command_line(script: str, *words: str) -> str:
     """Return what a login shell there, of whatever kind, is given to run ``script`` with ``words`` as its arguments.
 
-    A script has no single quote, exclamation mark, backslash or line break, which shells see differently. Words are
-    plain, or decoded there by ``d``: of what is not plain, each byte is an escape that printf knows.
+    A script has no single quote, exclamation mark, backslash or line break, which shells see differently.
     """
-    return " ".join(["exec", "sh", "-c", f"'{script}'", "sh", *(f"'{_encoded(word)}'" for word in words)])
+    return f"exec sh -c '{script}' sh {arguments(words)}"
+
+
+def arguments(words: Iterable[str]) -> str:
+    """Return words for any shell: of what is not plain, each byte is an escape that printf knows."""
+    return " ".join(f"'{_encoded(word)}'" for word in words)
 
 
 def _encoded(word: str) -> str:
