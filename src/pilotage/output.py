@@ -11,15 +11,19 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pilotage.errors import PilotageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 
+Sample = tuple[int, int, "tuple[int, int] | None"]
+"""Bytes and files that have moved, and those that there are."""
 COLOURS = {"ok": "32", "warning": "33", "failed": "31;1", "skipped": "2"}
 
 
@@ -114,6 +118,20 @@ class Output:
             _write(sys.stderr, "\r\x1b[2K")
         self._waiting = words is not None
 
+    @contextmanager
+    def progress(self, what: str, sample: Callable[[], Sample]) -> Iterator[None]:
+        """Show on a terminal how far something has come while it is done within; nothing elsewhere.
+
+        Parameters
+        ----------
+        sample: returns the bytes and files that have moved, and those that there are, None before that is known.
+        """
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
+            yield
+            return
+        with _bar(self.console(), what, sample):
+            yield
+
     def console(self) -> Console:
         """Return a rich console on stderr, for live views."""
         from rich.console import Console
@@ -132,6 +150,33 @@ class Output:
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console().print(table)
+
+
+def _bar(console: Console, what: str, sample: Callable[[], Sample]) -> Progress:
+    """Return a live line: part, bytes, bytes a second, files, time that is left."""
+    from rich import progress
+    from rich.console import RenderableType
+
+    class Bar(progress.Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            count, files, expected = sample()
+            total = None if expected is None else expected[0]
+            shown = f"{files:,} files" if expected is None else f"{files:,}/{expected[1]:,} files"
+            for task in self.task_ids:
+                self.update(task, completed=count, total=total, files=shown)
+            yield from super().get_renderables()
+
+    bar = Bar(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TextColumn("{task.fields[files]}"),
+        progress.TimeRemainingColumn(compact=True),
+        console=console,
+    )
+    bar.add_task(what, total=None, files="")
+    return bar
 
 
 def _write_bytes(data: bytes) -> None:

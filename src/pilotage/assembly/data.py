@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pilotage.sites.catalogue import Catalogue
 from pilotage.sites.keeping import size
 from pilotage.sites.models import BatchSite, KubernetesSite, Site, SSHSite
 from pilotage.sites.staging import Staging as Table
@@ -47,3 +49,17 @@ def data_of(site: Site) -> Data:
         shared = not elsewhere
     context = Context(bool(shared), table.cache, size(table.cache_size), table.keep, table.options())
     return Data(context, table.copies())
+
+
+def options_of(name: str, warn: Callable[[str], None]) -> Mapping[str, Mapping[str, Any]]:
+    """Return what a site says to stores of data, by scheme; raises SiteError.
+
+    Parameters
+    ----------
+    warn: is told what the site files have been warned of.
+    """
+    catalogue = Catalogue.load()
+    for warning in catalogue.warnings:
+        warn(warning)
+    site = catalogue.resolve(name).site
+    return {} if site.staging is None else site.staging.options()

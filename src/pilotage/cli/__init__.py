@@ -17,6 +17,7 @@ from pilotage.cli.lazy import LazyGroup
         "check": ("pilotage.cli.check", "check", "Find every reason for which a run on a site would fail."),
         "clean": ("pilotage.cli.runs", "clean", "End what dead runs have left."),
         "cluster": ("pilotage.cli.cluster", "cluster", "Start and end real clusters on this machine."),
+        "cp": ("pilotage.cli.cp", "cp", "Copy files and folders between any two places."),
         "env": ("pilotage.cli.env", "env", "Show, build, verify, list and remove the environments of workers."),
         "forward": ("pilotage.cli.forward", "forward", "Reach a server that a task of a run has started."),
         "login": ("pilotage.cli.login", "login", "Connect with the hosts of a site once, for all runs of the day."),

@@ -61,3 +61,18 @@ class SiteName(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         except PilotageError:
             return []
         return [CompletionItem(f"{label}{equals}{name}") for name in names if name.startswith(beginning)]
+
+
+class FileOrURL(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
+    """A path, which the shell completes itself, or a URL."""
+
+    name = "path"
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002  click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Return the shell's own names of files; nothing for a URL."""
+        return [] if "://" in incomplete else [CompletionItem(incomplete, type="file")]

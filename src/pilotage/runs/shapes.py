@@ -190,6 +190,25 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         }
     ),
     "rm": table({"removed": TEXTS}),
+    "cp": table(
+        {
+            "schema_version": {"const": SCHEMA_VERSION},
+            "copies": {
+                "type": "array",
+                "items": table(
+                    {
+                        "source": {**TEXT, "description": "As it was given, without secrets."},
+                        "destination": {**TEXT, "description": "Where the copy itself is."},
+                        "kind": {"enum": ["file", "folder"]},
+                    }
+                ),
+            },
+            "bytes": {**COUNT, "description": "Copied; 0 of a dry run."},
+            "files": COUNT,
+            "seconds": NUMBER,
+            "rate": {**NUMBER_OR_NULL, "description": "Bytes a second."},
+        }
+    ),
     "login": table(
         {"site": {**TEXT_OR_NULL, "description": "Null for a host."}, "hosts": {"type": "array", "items": HOST}}
     ),

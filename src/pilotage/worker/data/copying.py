@@ -30,7 +30,7 @@ from pilotage.worker.data.base import (
     whole,
 )
 from pilotage.worker.data.files import beside, remove, told
-from pilotage.worker.data.places import Place, below
+from pilotage.worker.data.places import Place, below, shown
 
 TRIES = 5
 PAUSE = 0.5
@@ -75,7 +75,7 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
         if not os.path.isdir(source):
             entry = of_file(source)
             meter.expect([entry])
-            patiently(lambda: _put(store, source, place.path, entry, meter))
+            put_file(store, source, place.path, entry, meter)
             return
         entries = list(local_entries(source))
     meter.expect(entries)
@@ -98,7 +98,7 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
         local = below(source, entry.path)
         if entry.kind == LINK:
             entry = _followed(local, source)
-        patiently(lambda: _put(store, local, path, entry, meter))
+        put_file(store, local, path, entry, meter)
 
     at_once(store.at_once, put, [entry for entry in entries if entry.kind != FOLDER], meter)
 
@@ -147,6 +147,12 @@ def fetch_file(store: Store, path: str, entry: Entry, target: str, url: str, met
     meter.add(0, 1)
 
 
+def put_file(store: Store, source: str, path: str, entry: Entry, meter: Meter) -> None:
+    """Publish the file ``source`` of this machine at ``path``; tried again where it breaks off."""
+    patiently(lambda: _counted(meter, lambda part: store.put(source, path, entry, part)))
+    meter.add(0, 1)
+
+
 def _counted(meter: Meter, work: Callable[[Meter], None]) -> None:
     """Do ``work`` with a meter of its own, and take back what it has counted where it raises."""
     part = Meter(meter)
@@ -175,7 +181,7 @@ def _fetch_folder(store: Store, place: Place, target: str, meter: Meter) -> None
         entries = patiently(lambda: list(store.walk(place.path)))
         paths = {entry.path: below(target, entry.path) for entry in entries}
     except ValueError as error:
-        raise DataError(f"its listing is refused: {error}", where=place.url) from error
+        raise DataError(f"its listing is refused: {error}", where=shown(place.url)) from error
     meter.expect(entries)
     for entry in entries:
         folder = paths[entry.path] if entry.kind == FOLDER else os.path.dirname(paths[entry.path])
@@ -198,11 +204,6 @@ def _join(root: str, path: str) -> str:
     return f"{root}/{path}" if root else path
 
 
-def _put(store: Store, source: str, path: str, entry: Entry, meter: Meter) -> None:
-    _counted(meter, lambda part: store.put(source, path, entry, part))
-    meter.add(0, 1)
-
-
 def _followed(path: str, folder: str) -> Entry:
     """Return the file that a link within ``folder`` stands for, where links cannot be kept."""
     real = os.path.realpath(path)
@@ -214,22 +215,22 @@ def _followed(path: str, folder: str) -> Entry:
     return of_file(real)
 
 
-def at_once(count: int, work: Callable[[Entry], object], entries: Iterable[Entry], meter: Meter) -> None:
-    """Do ``work`` for each entry, ``count`` at once; of several errors the first is raised, and no more are begun.
+def at_once(count: int, work: Callable[[_T], object], things: Iterable[_T], meter: Meter) -> None:
+    """Do ``work`` for each thing, ``count`` at once; of several errors the first is raised, and no more are begun.
 
     What is under way then, or at Ctrl-C, ends at its next byte: ``meter``, with which all of it counts, is cancelled.
     """
-    left = deque(entries)
+    left = deque(things)
     errors: list[BaseException] = []
 
     def some() -> None:
         while not meter.cancelled:
             try:
-                entry = left.popleft()
+                thing = left.popleft()
             except IndexError:
                 return
             try:
-                work(entry)
+                work(thing)
             except Cancelled:
                 meter.cancelled = True
             except BaseException as error:

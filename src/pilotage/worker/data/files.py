@@ -159,6 +159,26 @@ def remove(path: str) -> None:
         _remove_if_there(path)
 
 
+def move_into(source: str, target: str) -> None:
+    """Move all that is in one folder into another of the same filesystem, which may be there.
+
+    What has the same name there is replaced, file by file; what has another stays. Raises OSError.
+    """
+    try:
+        os.rename(source, target)
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    with os.scandir(source) as found:
+        for one in found:
+            to = os.path.join(target, one.name)
+            if one.is_dir(follow_symlinks=False):
+                move_into(one.path, to)
+            else:
+                os.replace(one.path, to)
+
+
 def _remove_if_there(path: str) -> None:
     try:
         os.unlink(path)
