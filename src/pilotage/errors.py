@@ -171,7 +171,12 @@ class DeniedError(DataError):
 
 
 class BrokenTransferError(DataError):
-    """A transfer broke off, or what has come is not what was sent; once more may help."""
+    """A transfer broke off, or what has come is not what was sent; once more may help.
+
+    ``after``: seconds to wait before, as the other side has asked.
+    """
+
+    after: float = 0
 
 
 class StageInError(DataError):

@@ -35,6 +35,8 @@ from pilotage.worker.data.places import Place, below, shown
 TRIES = 5
 PAUSE = 0.5
 """Seconds before the second try; twice as long before each further one, and up to half as much again by chance."""
+LONGEST_PAUSE = 60
+"""Seconds that are waited at most where the other side asks for a pause."""
 _T = TypeVar("_T")
 
 
@@ -116,10 +118,11 @@ def patiently(work: Callable[[], _T]) -> _T:
     for number in range(TRIES):
         try:
             return work()
-        except BrokenTransferError:
+        except BrokenTransferError as error:
             if number == TRIES - 1:
                 raise
-            time.sleep(PAUSE * 2**number * random.uniform(1, 1.5))  # noqa: S311  not for secrets
+            pause = PAUSE * 2**number * random.uniform(1, 1.5)  # noqa: S311  not for secrets
+            time.sleep(max(pause, min(error.after, LONGEST_PAUSE)))
     raise AssertionError
 
 
