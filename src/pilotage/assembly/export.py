@@ -151,6 +151,7 @@ def _lost(resolved: Resolved) -> list[str]:
             ]
         if wrap is not None and wrap.module == OUR_LAUNCHERS and wrap.name != "Unlaunched":
             lost.append("managers' commands that are quoted, and managers without the launcher's own MPI environment")
+    lost.append("files and folders of tasks that are elsewhere (here: what Parsl's own staging brings)")
     if isinstance(site, KubernetesSite) and site.walltime:
         lost.append(f"walltime = {site.walltime!r}: Parsl's pods have no deadline")
     if isinstance(site, KubernetesSite) and site.context:
