@@ -326,7 +326,6 @@ def _executor(resolved: Resolved, planned: Plan, script_path: Sequence[str]) -> 
         "script_path": tuple(script_path),
         "provider": provider,
         "environment": equipment(resolved, site),
-        "data": data.lines(),
         **({} if "storage_access" in call.arguments else {"storage_access": data.storage()}),
         **_afar(resolved, site, str(call.arguments["label"]), outside, provider),
         **on_nodes(resolved, site),
@@ -380,7 +379,11 @@ def _code(resolved: Resolved, sync: bool | list[str]) -> Code | None:
 
 def on_nodes(resolved: Resolved, site: BlockSite) -> dict[str, Any]:
     """Return the arguments that our executors have beyond Parsl's and that reach the nodes."""
-    verified = {"verify": is_verified(site), "require": tuple(site.environment.require) if site.environment else ()}
+    verified: dict[str, Any] = {
+        "verify": is_verified(site),
+        "require": tuple(site.environment.require) if site.environment else (),
+        "data": data_of(site).lines(),
+    }
     if site.mpi is None:
         return {**verified, "workers_per_place": pool(resolved, site, machine(resolved).gpus).workers_per_place}
     from pilotage.engine.commands import interchange_command
