@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 SCHEMA_VERSION = 1
-KINDS = ("process", "batch_job", "provider_job", "pod", "tunnel", "remote_folder", "temporary_file")
+KINDS = ("process", "batch_job", "provider_job", "pod", "tunnel", "remote_folder", "temporary_file", "part_files")
 RESERVE = 64 << 10
 """Bytes kept on the disk from the start, so that what has ended can be told on a disk that has become full."""
 

@@ -7,16 +7,19 @@ interchange, and the strategy is given them when it asks for them.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from parsl.jobs.states import TERMINAL_STATES, JobState, JobStatus
 
-from pilotage import journal
+from pilotage import journal, paths
 from pilotage.engine.asking import NO_ANSWER, PORT, CarefulCommandClient
-from pilotage.engine.commands import is_usual_interchange, with_our_interchange
+from pilotage.engine.commands import POOL, is_usual_interchange, with_our_interchange
+from pilotage.engine.granting import Grants
 from pilotage.engine.ports import reserve
 from pilotage.engine.routing import RoutedExecutor
 from pilotage.worker import logs, processes
@@ -89,6 +92,16 @@ class EarlyExecutor(RoutedExecutor):
         self._first: FirstBlocks | None = None
         self._reserved: socket.socket | None = None
         self._port_is_early = False
+        self._grants = Grants()
+
+    @property
+    def grants(self) -> Grants | None:
+        """What lets nodes read and write files of this machine; None where they have no way to them: not our processes.
+
+        ``grants.grant(path, "read")`` is the option ``grant`` of the store of ``driver:`` on the worker.
+        """
+        ours = is_usual_interchange(self.interchange_launch_cmd) and f"-m {POOL}" in self.launch_cmd
+        return self._grants if ours else None
 
     def start(self) -> None:
         """Start the interchange and the first blocks; raises ExecutorError where the interchange does not come."""
@@ -113,6 +126,7 @@ class EarlyExecutor(RoutedExecutor):
             self.heartbeat_period,
             port if reserved is not None else None,
             one_way=getattr(self.route, "is_shared", False),
+            options=self._files_options() if is_usual_interchange(given) else (),
         )
         self._reserved, self._port_is_early = reserved, known is not None
         self._interchange_key = journal.intend("process", role="interchange", name=self.label)
@@ -122,6 +136,13 @@ class EarlyExecutor(RoutedExecutor):
             self.interchange_launch_cmd = given
             if self.interchange_proc is not None:
                 journal.identify(self._interchange_key, **processes.identity(self.interchange_proc.pid))
+
+    def _files_options(self) -> list[str]:
+        """Return what our interchange is told of files, and write the key of grants where it finds it."""
+        os.makedirs(self.logdir, mode=0o700, exist_ok=True)  # noqa: PTH103  Parsl's own is a string
+        key = Path(self.logdir) / "files.key"
+        paths.write_atomically(key, self._grants.key)
+        return ["--files-key", str(key), *(["--journal", journal.current.path] if journal.current is not None else [])]
 
     def _listens_elsewhere(self) -> bool:
         """Wait until the interchange is there, and return whether it has another port than was thought.

@@ -51,18 +51,23 @@ def is_usual_interchange(command: Sequence[str]) -> bool:
 
 
 def with_our_interchange(
-    command: Sequence[str], heartbeat_period: float, port: int | None = None, *, one_way: bool = False
+    command: Sequence[str],
+    heartbeat_period: float,
+    port: int | None = None,
+    *,
+    one_way: bool = False,
+    options: Sequence[str] = (),
 ) -> list[str]:
     """Return an interchange command with our start of it in the place of Parsl's; another command as it is.
 
     Ours is told which process it belongs to: its parent may be gone before it can ask. ``port`` is the one that is
-    reserved for its workers; ``one_way`` is whether all managers come by the same way.
+    reserved for its workers; ``one_way`` is whether all managers come by the same way; ``options`` are more of its own.
     """
     parts = list(command)
     if not is_usual_interchange(parts):
         return parts
-    options = ["--driver", str(os.getpid()), "--heartbeat-period", f"{heartbeat_period:g}"]
+    told = ["--driver", str(os.getpid()), "--heartbeat-period", f"{heartbeat_period:g}"]
     if port is not None:
-        options += ["--worker-port", str(port)]
-    options += ["--one-way"] if one_way else []
-    return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, *options]
+        told += ["--worker-port", str(port)]
+    told += ["--one-way"] if one_way else []
+    return [*parts[:1], "-P", "-m", OUR_INTERCHANGE, *told, *options]

@@ -12,6 +12,8 @@ number of tasks that all connected managers can hold, who has connected, that no
 have moved, and what nodes have to tell. And it hears at once of a manager that has ended.
 
 With managers that are reached through a tunnel it speaks so that nothing is lost when that breaks (`Conversations`).
+
+Nodes may ask for files of the driver's machine over the same port: a thread of its own sees to that (`FileThread`).
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ import argparse
 import contextlib
 import os
 import pickle
+import resource
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -29,8 +35,12 @@ import zmq
 from pilotage import system
 from pilotage.engine.absence import Absences
 from pilotage.engine.conversing import Conversations
+from pilotage.engine.file_server import FileServer
+from pilotage.engine.file_thread import FileThread
+from pilotage.engine.granting import Grants
 from pilotage.engine.incoming import BLOCK_ENDED, CAPACITY, JOINED, SILENCE
 from pilotage.engine.ports import may_listen
+from pilotage.journal import Journal
 from pilotage.worker.reliable import NUMBERED
 from pilotage.worker.sparing import sparing
 
@@ -48,6 +58,8 @@ with sparing(__name__ == "__main__"):
 
 KEPT = 64
 """Tasks that are kept at least before those that are done are dropped."""
+IN_A_ROW = 16
+"""Messages of files that are passed on before tasks are looked after again."""
 
 
 class Interchange(parsls.Interchange):
@@ -57,9 +69,17 @@ class Interchange(parsls.Interchange):
     ----------
     heartbeat_period: seconds between two heartbeats of a manager.
     one_way: whether all managers come by the same way, so that who is silent while others are heard is gone.
+    files: answers nodes that ask for the driver's files; None where nobody is to.
     """
 
-    def __init__(self, heartbeat_period: float = 30.0, *, one_way: bool = False, **arguments: Any) -> None:
+    def __init__(
+        self,
+        heartbeat_period: float = 30.0,
+        *,
+        one_way: bool = False,
+        files: FileServer | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(**arguments)
         self._silences = Silences(heartbeat_period)
         # A manager probes under the name with which it then connects: where the probe's connection is not yet gone,
@@ -71,6 +91,10 @@ class Interchange(parsls.Interchange):
             parsls.PKL_SHUTDOWN_CODE,
             absences=Absences(heartbeat_period) if one_way else None,
         )
+        self.files: FileThread | None = None
+        if files is not None:
+            context = self.zmq_context._ctx
+            self.files = FileThread(files, self.manager_sock, context, self.heartbeat_threshold)
         self._told = 0
         self._counted: tuple[int, int] | None = None
         self._commands = 0
@@ -103,7 +127,9 @@ class Interchange(parsls.Interchange):
         """Pass on what came of a batch that goes on; everything else is Parsl's."""
         if self.manager_sock not in self.socks:
             return
-        parts = self.manager_sock.recv_multipart()
+        parts = self._next_for_managers()
+        if parts is None:
+            return
         if len(parts) == 2 and parts[1].startswith(NUMBERED):
             complete = self._conversations.hear(*parts)
             if complete is None:
@@ -134,6 +160,18 @@ class Interchange(parsls.Interchange):
         for number in before:
             if after is None or number not in after["tasks"]:
                 self._sent.pop(number, None)
+
+    def _next_for_managers(self) -> list[bytes] | None:
+        """Return the next message of the managers' socket; those of files are passed on. None where there is none."""
+        with contextlib.suppress(zmq.Again):
+            for _ in range(IN_A_ROW):
+                name = self.manager_sock.recv(zmq.NOBLOCK)
+                if self.files is None or not self.files.is_for(name):
+                    return [name, *self.manager_sock.recv_multipart()]
+                frames = self.manager_sock.recv_multipart(copy=False)
+                if not self.files.passes(name, frames):
+                    return [name, *(frame.bytes for frame in frames)]
+        return None
 
     def process_tasks_to_send(self, interesting_managers: set[bytes], monitoring_radio: Any) -> None:
         """Send tasks to managers, and tell the driver when their capacity has changed."""
@@ -258,12 +296,19 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--heartbeat-period", type=float, default=30.0, help="seconds between a manager's heartbeats")
     parser.add_argument("--one-way", action="store_true", help="all managers come by the same way")
     parser.add_argument("--worker-port", type=int, help="a port that the driver has reserved for workers")
+    parser.add_argument(
+        "--files-key", type=Path, help="a file with the key of grants, which is removed once it is read"
+    )
+    parser.add_argument("--journal", help="the run's, for what nodes write here")
     given = parser.parse_args(argv)
     try:
         os.setsid()
     except PermissionError:  # we lead a session already
         pass
-    system.when_process_ends(given.driver, lambda: os._exit(0))
+    ending = _Ending()
+    system.when_process_ends(given.driver, ending.end)
+    signal.signal(signal.SIGTERM, lambda *_: ending.end())
+    _allow_many_connections()
     if not sys.flags.safe_path:
         sys.path[:1] = []  # -m has put the current folder first, where a file may be called like a module of ours
     setproctitle("parsl: HTEX interchange")
@@ -271,7 +316,40 @@ def main(argv: Sequence[str]) -> None:
     # A program that shares ports may have taken it meanwhile: then the driver is told another, as ever.
     if given.worker_port is not None and may_listen(arguments["interchange_address"], given.worker_port):
         arguments["worker_port"] = given.worker_port
-    Interchange(given.heartbeat_period, one_way=given.one_way, **arguments).start()
+    files = None
+    if given.files_key is not None:
+        files = FileServer(Grants(given.files_key.read_bytes()), Journal(given.journal) if given.journal else None)
+        given.files_key.unlink()
+    interchange = Interchange(given.heartbeat_period, one_way=given.one_way, files=files, **arguments)
+    ending.files = interchange.files
+    interchange.start()
+    ending.end()
+
+
+class _Ending:
+    """The end of this process, for whatever reason: what nodes have not written as a whole is removed."""
+
+    files: FileThread | None = None
+
+    def __init__(self) -> None:
+        self._begun = threading.Lock()
+
+    def end(self) -> None:
+        if not self._begun.acquire(blocking=False):  # another thread is at it
+            return
+        try:
+            if self.files is not None:
+                self.files.end()
+        finally:
+            os._exit(0)
+
+
+def _allow_many_connections() -> None:
+    """Let this process have as many descriptors as the system lets it: each manager, and each worker, takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # some systems refuse what they have promised
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

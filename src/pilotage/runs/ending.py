@@ -199,9 +199,19 @@ def end_remote_folder(entry: Entry) -> str | None:
     return None
 
 
+def end_part_files(entry: Entry) -> str | None:
+    """Remove what nodes have not written as a whole into a folder of this machine."""
+    from pilotage.engine.parts import remove_left
+
+    if entry.what.get("host") != processes.host():
+        return f"it is on host {entry.what.get('host')}"
+    return remove_left(str(entry.what["path"]), str(entry.what["mark"]), below=bool(entry.what.get("below")))
+
+
 ENDERS: dict[str, Callable[[Entry], str | None]] = {
     "process": end_process,
     "temporary_file": end_temporary_file,
+    "part_files": end_part_files,
     "provider_job": end_provider_job,
     "tunnel": end_tunnel,
     "remote_folder": end_remote_folder,
@@ -209,7 +219,7 @@ ENDERS: dict[str, Callable[[Entry], str | None]] = {
 
 
 def _no_number(entry: Entry) -> str:
-    return "" if entry.kind in ("temporary_file", "remote_folder") else "no id yet"
+    return "" if entry.kind in ("temporary_file", "part_files", "remote_folder") else "no id yet"
 
 
 def describe(entries: Iterable[Entry]) -> list[str]:

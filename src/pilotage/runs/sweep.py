@@ -78,6 +78,12 @@ def leftovers(folder: RunFolder) -> Leftovers:
 def _is_known_to_be_gone(entry: Entry) -> bool:
     if entry.kind == "temporary_file":
         return entry.what.get("host") == processes.host() and not os.path.exists(str(entry.what.get("path")))  # noqa: PTH110
+    if entry.kind == "part_files":
+        from pilotage.engine.parts import left
+
+        what = entry.what
+        below = bool(what.get("below"))
+        return what.get("host") == processes.host() and not any(left(str(what["path"]), str(what["mark"]), below=below))
     if entry.kind != "process":
         return False
     if entry.id is None:

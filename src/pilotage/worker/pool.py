@@ -96,6 +96,7 @@ def main(argv: Sequence[str]) -> None:
 
             context = Context(slots, pins)
             context.load()
+        _bring_driver_near(interchange, certificates, known.hb_threshold)
         tell = _teller(context.desk, known.block_id)
         for words in told:
             tell("accelerators", words)
@@ -123,6 +124,21 @@ def _files_of_calls() -> Callable[[], None]:
     from pilotage.worker.carried import claim
 
     return claim()
+
+
+def _bring_driver_near(interchange: Sequence[tuple[str, int]], certificates: str | None, threshold: float) -> None:
+    """Let workers, which are forked later, reach the driver's files as the manager reaches the interchange."""
+    from zmq.auth import load_certificate
+
+    from pilotage.worker.data import link
+
+    keys = None
+    if certificates is not None:
+        client, server = (load_certificate(f"{certificates}/{name}.key_secret") for name in ("client", "server"))
+        keys = client[0], client[1] or b"", server[0]
+    addresses = tuple(address for address, _ in interchange)
+    if addresses:
+        link.here = link.Interchange(addresses, interchange[0][1], keys, threshold)
 
 
 def _data_of_tasks(lines: Sequence[str]) -> Callable[[], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from pilotage.errors import BrokenTransferError, MissingExtraError, UsageError
@@ -19,9 +19,9 @@ STORES = {
     "ssh": "pilotage.worker.data.over_ssh:OverSSH",
     "s3": "pilotage.worker.data.buckets:Bucket",
     "gs": "pilotage.worker.data.gcs:Bucket",
-    "driver": "pilotage.worker.data.from_driver:FromDriver",
+    "driver": "pilotage.worker.data.from_driver:from_driver",
 }
-"""The store of each scheme, as module and class; every other scheme is looked for in fsspec."""
+"""The store of each scheme, as module and what makes it; every other scheme is looked for in fsspec."""
 OTHERS = "pilotage.worker.data.through_fsspec:ThroughFsspec"
 
 
@@ -153,7 +153,7 @@ def open_store(place: Place, options: Mapping[str, Any] | None = None) -> Store:
     """
     module, _, name = STORES.get(place.scheme, OTHERS).partition(":")
     try:
-        store: type[Store] = getattr(importlib.import_module(module), name)
+        store: Callable[[Place, Mapping[str, Any]], Store] = getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise MissingExtraError(
             f"{place.scheme}: needs {error.name}, which is not installed",
@@ -194,6 +194,10 @@ def local_entries(folder: str) -> Iterator[Entry]:
 
 def of_file(path: str, name: str = "", known: os.stat_result | None = None) -> Entry:
     """Return the entry of a file of this machine; raises OSError."""
-    known = known or os.stat(path)
+    return of_known(known or os.stat(path), name)
+
+
+def of_known(known: os.stat_result, name: str = "") -> Entry:
+    """Return the entry of a file of which that is known."""
     tag = f"{known.st_size}-{known.st_mtime_ns}"
     return Entry(name, FILE, known.st_size, tag, executable=bool(known.st_mode & 0o100))
