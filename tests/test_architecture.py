@@ -23,7 +23,7 @@ LAYERS = [
     ["worker"],
     ["journal", "events", "steps"],
     ["sites"],
-    ["statistics", "paths", "system"],
+    ["redaction", "statistics", "paths", "system"],
     ["errors"],
     ["__init__"],
 ]
@@ -33,6 +33,7 @@ LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 OUTSIDE = {
     "errors": set(),
     "paths": set(),
+    "redaction": set(),
     "statistics": set(),
     "system": {"psutil"},
     "sites": {"pydantic", "pydantic_core", "tomlkit"},

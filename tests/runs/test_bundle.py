@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pilotage.errors import UsageError
 from pilotage.journal import Journal
 from pilotage.paths import RunFolder
+from pilotage.redaction import REMOVED, redact, redact_file
 from pilotage.runs import bundle as bundles
-from pilotage.runs.bundle import REMOVED, bundle, redact, redact_file
+from pilotage.runs.bundle import bundle
 
 SECRET = "hunter2-x9Q"
 PEM = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\ntdjEAAAAABG5v+/=\n-----END OPENSSH PRIVATE KEY-----"

@@ -130,7 +130,7 @@ def cleaned(parameters: Mapping[str, Any]) -> Flat:
 
 def without_secrets(text: str) -> str:
     """Return a text (a command, a Python module) without secrets, values of variables, addresses and our folders."""
-    from pilotage.runs.bundle import redact
+    from pilotage.redaction import redact
 
     text = EXPORTED.sub(_removed, redact(text)[0])
     text = ADDRESS.sub("ADDRESS", text)
