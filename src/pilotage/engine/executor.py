@@ -248,8 +248,9 @@ class HighThroughputExecutor(EarlyExecutor):
             events.tell(news.kind, words, news.level, executor=self.label, block=news.block)
             return
         if message.startswith(accounts.MOVED):
-            if self.on_moved is not None:
-                self.on_moved(accounts.record_of(message))
+            record = accounts.record_of(message)
+            if not accounts.deliver(record) and self.on_moved is not None:
+                self.on_moved(record)
             return
         if message.startswith(JOINED):
             self._watch().joined(*pickle.loads(memoryview(message)[len(JOINED) :]))

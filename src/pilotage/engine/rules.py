@@ -15,9 +15,17 @@ RULES = "__pilotage_rules__"
 
 
 def said_by(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return what an app's function says; Parsl hides that of a bash_app in a partial."""
-    inner = function.args[:1] if isinstance(function, functools.partial) else ()
-    return {name: value for one in (*inner, function) for name, value in getattr(one, RULES, {}).items()}
+    """Return what an app's function says, under all that it is wrapped in.
+
+    Parsl hides that of a bash_app in a partial.
+    """
+    found: dict[str, Any] = {}
+    layer: Any = function
+    while layer is not None:
+        inner = layer.args[:1] if isinstance(layer, functools.partial) else ()
+        found = {**{name: value for one in (*inner, layer) for name, value in getattr(one, RULES, {}).items()}, **found}
+        layer = getattr(layer, "__wrapped__", None)
+    return found
 
 
 def rules(*, coalesce: bool | None = None, rerun_lost: int | None = None) -> Callable[[AnyFunction], AnyFunction]:

@@ -15,6 +15,7 @@ from parsl.data_provider.staging import Staging as ParslStaging
 from parsl.utils import RepresentationMixin
 
 from pilotage.errors import UsageError
+from pilotage.worker.data.older import Placed
 from pilotage.worker.data.places import Place, place_of, shown
 from pilotage.worker.data.staged import staged
 from pilotage.worker.data.things import IN, OUT, File, is_folder, mark
@@ -64,10 +65,12 @@ class Staging(ParslStaging, RepresentationMixin):
         if place.scheme != "file":
             return True
         if self.shared:
-            return isinstance(file, File) and file.local is not None
+            return isinstance(file, Placed) or (isinstance(file, File) and file.local is not None)
         path = os.path.abspath(place.path)
         if path in self._made or is_folder(file):
             return path in self._made or os.path.isdir(path)
+        if isinstance(file, Placed):
+            return True
         return os.path.isfile(path) and (os.stat(path).st_size > SMALL or getattr(file, "local", None) is not None)
 
     def can_stage_out(self, file: ParslFile) -> bool:
@@ -78,7 +81,7 @@ class Staging(ParslStaging, RepresentationMixin):
         if place.scheme != "file":
             return True
         if self.shared:
-            return is_folder(file)
+            return is_folder(file) or isinstance(file, Placed)
         # A folder that is not here is one of the machine where the workers are.
         return os.path.isdir(os.path.dirname(os.path.abspath(place.path)))
 
@@ -104,7 +107,7 @@ class Staging(ParslStaging, RepresentationMixin):
         Raises UsageError where another task has the same output.
         """
         place = place_of(file.url)
-        if not (place.scheme == "file" and self.shared):
+        if not (place.scheme == "file" and self.shared) or isinstance(file, Placed):
             _claim(dm, place)
         if place.scheme in BY_DRIVER:
             if place.scheme == "file" and not self.shared:

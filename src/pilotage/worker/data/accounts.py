@@ -41,6 +41,36 @@ def listen(listener: Callable[[dict[str, Any]], None]) -> Callable[[], None]:
     return lambda: _listeners.remove(listener)
 
 
+_of_calls: list[Callable[[Mapping[str, Any]], None]] = []
+
+
+def called(record: Mapping[str, Any]) -> None:
+    """Tell the driver of a call; see `moved`.
+
+    Parameters
+    ----------
+    record: ``call``, by which the driver knows it, and what is told.
+    """
+    if channel.this is not None:
+        channel.this.say(channel.MOVED, json.dumps(record).encode())
+    else:
+        deliver(record)
+
+
+def listen_to_calls(listener: Callable[[Mapping[str, Any]], None]) -> None:
+    """Let ``listener`` hear what is told of calls, wherever they run, from now on; it is to be quick."""
+    _of_calls.append(listener)
+
+
+def deliver(record: Mapping[str, Any]) -> bool:
+    """Tell those who listen where a record is of a call; return whether it is."""
+    if "call" not in record:
+        return False
+    for listener in tuple(_of_calls):
+        listener(record)
+    return True
+
+
 def record_of(message: bytes) -> dict[str, Any]:
     """Return the record in a message that begins with `MOVED`."""
     record: dict[str, Any] = json.loads(message[len(MOVED) :])

@@ -62,7 +62,7 @@ class Cache:
         ).hexdigest()
         path = os.path.join(self._folder, name)
         began = time.time()
-        with self._locked(path) as note:
+        with held(path) as note:
             if note is None:
                 return None
             if os.path.lexists(path) and note.read().get("is") == _state(path):
@@ -81,22 +81,6 @@ class Cache:
             _protect(path)
             note.write({"bytes": _size(path), "used": time.time(), "is": _state(path), "url": str(place)})
         return Found(path, known, cached=False)
-
-    @contextlib.contextmanager
-    def _locked(self, path: str) -> Iterator[_Note | None]:
-        """Hold the lock of an entry; None where the filesystem has no locks."""
-        with told(self._folder):
-            os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            descriptor = os.open(f"{path}.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            except OSError:
-                yield None
-            else:
-                yield _Note(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _remove(self, name: str) -> None:
         """Remove what is left of an entry whose lock is held: nobody else makes it."""
@@ -125,20 +109,43 @@ class Cache:
                 total -= bytes_
 
 
-class _Note:
+@contextlib.contextmanager
+def held(path: str) -> Iterator[Note | None]:
+    """Hold the lock of what is to be at ``path``, and have the note on it; None where the filesystem has no locks.
+
+    Both are in the file ``path.json``, whose folder is made. Raises a DataError.
+    """
+    with told(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        descriptor = os.open(f"{path}.json", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            yield None
+        else:
+            yield Note(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Note:
     """What an entry's lock file says of it."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def read(self) -> dict[str, Any]:
+        """Return the note, empty where there is none."""
         try:
-            found = json.loads(os.pread(self._descriptor, 1 << 20, 0) or b"{}")
+            size = os.fstat(self._descriptor).st_size
+            found = json.loads(os.pread(self._descriptor, size, 0) or b"{}")
         except ValueError:  # a full disk has cut it
             return {}
         return found if isinstance(found, dict) else {}
 
     def write(self, note: dict[str, Any]) -> None:
+        """Write the note, as far as the disk has room."""
         with contextlib.suppress(OSError):
             data = json.dumps(note).encode()
             os.pwrite(self._descriptor, data, 0)

@@ -22,7 +22,7 @@ from parsl.data_provider.files import File
 
 from pilotage.errors import PilotageError, StageInError, StageOutError, UnsupportedError, UsageError
 from pilotage.worker import channel
-from pilotage.worker.data import accounts, context, stores
+from pilotage.worker.data import accounts, context, older, stores
 from pilotage.worker.data.arrived import Arrived, remember
 from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache, known_by, link
@@ -191,13 +191,25 @@ class Call:
 
     def bring_in(self) -> None:
         """Give each file its path here, and bring the inputs."""
-        for file in self._files:
+        for file in sorted(self._files, key=lambda file: not isinstance(file, older.Placed)):
             file.local_path = self._path_of(file)
-        self._at_once(self._bring, [file for file in self._files if _role(file) == IN], StageInError)
+        inputs = [file for file in self._files if _role(file) == IN]
+        within = [file for file in inputs if isinstance(file, older.Placed) and _is_within(file, inputs)]
+        self._at_once(self._bring, [file for file in inputs if file not in within], StageInError)
+        for file in sorted(within, key=lambda file: str(file.local_path)):
+            self._at_once(self._bring, [file], StageInError)
         for file in self._files:
             if _role(file) == OUT and file.local_path is not None:
-                above = file.local_path if is_folder(file) else os.path.dirname(file.local_path)
-                os.makedirs(above, exist_ok=True)
+                # In the older form an app makes its folders itself: cp -r means another thing where there is one.
+                made_here = is_folder(file) and not isinstance(file, older.Placed)
+                above = file.local_path if made_here else os.path.dirname(file.local_path)
+                self._make_folder(file, above)
+
+    def _make_folder(self, file: File, path: str) -> None:
+        try:
+            os.makedirs(path, exist_ok=True)
+        except OSError as error:
+            raise StageInError(f"no folder for an output: {error.strerror} ({path})", where=_shown(file)) from error
 
     def send_what_it_said(self, streams: Sequence[File]) -> None:
         """Publish a failed call's ``stdout`` and ``stderr``, which are wanted most then; what else fails is noted."""
@@ -208,7 +220,8 @@ class Call:
 
     def send_out(self, files: Sequence[File]) -> None:
         """Publish the outputs among ``files``; where one is not there, none is."""
-        outputs = [file for file in files if _role(file) == OUT and not self._in_place(file)]
+        outputs = [file for file in files if _role(file) == OUT]
+        outputs = [file for file in outputs if isinstance(file, older.Placed) or not self._in_place(file)]
         for file in outputs:
             if not os.path.exists(file.local_path or ""):
                 raise StageOutError(f"the task has not written it: there is no {file.local_path}", where=_shown(file))
@@ -238,6 +251,9 @@ class Call:
 
     def _path_of(self, file: File) -> str:
         """Return where the task has a file: the path that it asks for, else its name, else below a number."""
+        if isinstance(file, older.Placed):
+            self._names.add(file.at)
+            return file.path_in(self._folder)
         place, given = place_of(_url(file)), (mark_of(file) or {}).get("name")
         local = getattr(file, "local", None)
         if self._in_place(file) and local is None and given is None:
@@ -263,7 +279,7 @@ class Call:
 
     def _bring(self, file: File) -> None:
         place, target = place_of(_url(file)), file.local_path or ""
-        if self._in_place(file):
+        if self._in_place(file) and not isinstance(file, older.Placed):
             if not os.path.exists(place.path):
                 raise StageInError("there is no such file or folder")
             if target != place.path:
@@ -275,9 +291,14 @@ class Call:
             return
         with _Told(file, IN) as told:
             store = self._store(place, file)
+            cache = Cache(self._cache_folder(), self._context.cache_size)
+            if isinstance(file, older.Placed):
+                known, told.cached = older.bring(file, store, place, scratch(self._context.cache), cache, told)
+                self._note(file, known)
+                return
             found = None
             if not self._options.get("writable"):
-                found = Cache(self._cache_folder(), self._context.cache_size).get(store, place, told)
+                found = cache.get(store, place, told)
             if found is None:
                 entry = fetch(store, place, target, told)
                 self._note(file, f"{entry.size} {entry.tag}" if entry.tag else None)
@@ -295,8 +316,11 @@ class Call:
         if is_folder(file) != os.path.isdir(source):
             wanted, is_ = ("folder", "file") if is_folder(file) else ("file", "folder")
             raise StageOutError(f"it is to be a {wanted}, and the task has made a {is_}")
+        store = self._store(place, file)
+        if isinstance(file, older.Placed) and older.is_there(file, store, place):
+            return
         with _Told(file, OUT) as told:
-            publish(self._store(place, file), source, place, told)
+            publish(store, source, place, told)
 
     def _store(self, place: Place, file: File) -> stores.Store:
         grant = (mark_of(file) or {}).get("grant")
@@ -335,6 +359,11 @@ class _Told(Meter):
             record = {"bytes": self.bytes - bytes_, "files": self.files - files, "seconds": round(now - at, 3)}
             self._told = self.bytes, self.files, now
         accounts.moved({**self._record, **record, "cached": self.cached})
+
+
+def _is_within(file: File, others: Sequence[File]) -> bool:
+    """Return whether a file's path is below another's, which is to be there first."""
+    return any(str(file.local_path).startswith(f"{one.local_path}/") for one in others)
 
 
 def _role(file: File) -> str:
