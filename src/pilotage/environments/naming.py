@@ -48,10 +48,11 @@ def named(names: Sequence[str], folder: Path, where: str) -> list[Named]:
     Raises UsageError where a name stands for nothing, and where they are too many or too large.
     """
     base = Path(os.path.realpath(folder))
+    search = _Search(base, where)
     found: dict[str, Named] = {}
     for name in names:
         count = 0
-        for one in _files(name, base, where):
+        for one in search.files(name):
             found[one.place] = one
             count += 1
             if len(found) > 3 * MOST:
@@ -127,72 +128,91 @@ def _below(path: str, folder: str) -> str | None:
     return path.removeprefix(begin) if path.startswith(begin) else None
 
 
-def _files(name: str, base: Path, where: str) -> Iterator[Named]:
-    path = Path(os.path.normpath(base / expanded(name)))
-    if os.path.lexists(path):
-        yield from _in_full(name, path, base, where)
-        return
-    root = path
-    while WILD & set(str(root.relative_to(root.anchor))):
-        root = root.parent
-    if root == path:
-        return
-    above, prefix = _above(root, base)
-    ignored = Ignored.of(root, above, prefix)
-    try:
-        matches = sorted(root.glob(str(path.relative_to(root))))
-    except ValueError as error:  # such as ** within a name
-        raise UsageError(f"{name!r} is no pattern: {error}", where=where) from error
-    for match in matches:
-        own = str(match.relative_to(root))
-        if _is_sent(match, root, own, ignored) and (match.is_dir() or not name.endswith("/")):
-            yield from _taken(match, base, own)
+class _Search:
+    """What names stand for, from one folder; of a folder that is met again nothing is asked a second time."""
 
+    def __init__(self, base: Path, where: str) -> None:
+        self._base = base
+        self._where = where
+        self._ignored = Ignored.of(base)
+        self._real: dict[Path, str] = {}
+        self._entered: dict[tuple[Path, Path], bool] = {}
 
-def _in_full(name: str, path: Path, base: Path, where: str) -> Iterator[Named]:
-    """Yield the files of what is named in full, whatever it is called."""
-    if not path.is_dir():
+    def files(self, name: str) -> Iterator[Named]:
+        """Yield the files that a name stands for; raises UsageError where it is none that could be."""
+        path = Path(os.path.normpath(self._base / expanded(name)))
+        if os.path.lexists(path):
+            self._check(name, path)
+            yield from self._taken(path, path.name)
+            return
+        root = path
+        while WILD & set(str(root.relative_to(root.anchor))):
+            root = root.parent
+        if root == path:
+            return
+        ignored = self._ignored_in(root)
+        try:
+            for match in root.glob(str(path.relative_to(root))):  # one after the other: of millions few are asked for
+                own = match.relative_to(root)
+                is_folder = match.is_dir()
+                if (is_folder or not name.endswith("/")) and self._is_sent(root, own, ignored, is_folder=is_folder):
+                    yield from self._taken(match, str(own))
+        except ValueError as error:  # such as ** within a name
+            raise UsageError(f"{name!r} is no pattern: {error}", where=self._where) from error
+
+    def _check(self, name: str, path: Path) -> None:
+        """Raise UsageError where what is named in full is nothing that can be sent."""
+        if path.is_dir():
+            return
         if not path.exists():
-            raise UsageError(f"{name!r} is a link to what is not there", where=where)
+            raise UsageError(f"{name!r} is a link to what is not there", where=self._where)
         if not path.is_file() or name.endswith("/"):
-            raise UsageError(f"{name!r} is no {'folder' if path.is_file() else 'file'}", where=where)
+            raise UsageError(f"{name!r} is no {'folder' if path.is_file() else 'file'}", where=self._where)
         if not os.access(path, os.R_OK):
-            raise UsageError(f"{name!r} cannot be read: Permission denied", where=where)
-    yield from _taken(path, base, path.name)
+            raise UsageError(f"{name!r} cannot be read: Permission denied", where=self._where)
 
-
-def _taken(path: Path, base: Path, own: str) -> Iterator[Named]:
-    """Yield a file, or the files of a folder."""
-    place = os.path.realpath(path) if path == base else os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118
-    if not path.is_dir():
+    def _taken(self, path: Path, own: str) -> Iterator[Named]:
+        """Yield a file, or the files of a folder."""
+        place = self._place(path)
         if path.is_file():
             yield Named(path, place, own)
-        return
-    above, prefix = _above(path, base)
-    for below, file in files_in(path, Ignored.of(path, above, prefix)):
-        try:
-            known = file.stat()
-        except OSError:  # gone, or a link to nowhere
-            continue
-        if stat.S_ISREG(known.st_mode):
-            yield Named(file, f"{place}/{below}", f"{own}/{below}")
+        elif path.is_dir():
+            for below, file in files_in(path, self._ignored_in(path)):
+                try:
+                    known = file.stat()
+                except OSError:  # gone, or a link to nowhere
+                    continue
+                if stat.S_ISREG(known.st_mode):
+                    yield Named(file, f"{place}/{below}", f"{own}/{below}")
 
+    def _place(self, path: Path) -> str:
+        """Return a path with links followed, but for its last part, by which what is named is known."""
+        if path == self._base:
+            return str(path)
+        if path.parent not in self._real:
+            self._real[path.parent] = os.path.realpath(path.parent)
+        return os.path.join(self._real[path.parent], path.name)  # noqa: PTH118  pathlib is slow where there are many
 
-def _above(folder: Path, base: Path) -> tuple[Ignored | None, str]:
-    """Return what the script's folder leaves out of one below it, and the path to that."""
-    inside = _below(os.path.realpath(folder), str(base))
-    return (Ignored.of(base), f"{inside}/") if inside else (None, "")
+    def _ignored_in(self, folder: Path) -> Ignored:
+        """Return what stays here of a folder: by its own file, and by that of the script's folder where it is in it."""
+        inside = _below(os.path.realpath(folder), str(self._base))
+        return Ignored.of(folder, self._ignored, f"{inside}/") if inside else Ignored.of(folder)
 
+    def _is_sent(self, root: Path, path: Path, ignored: Ignored, *, is_folder: bool) -> bool:
+        """Return whether what a pattern finds is none that stays here, nor in such a folder."""
+        if not path.parts:
+            return True
+        if not self._is_entered(root, path if is_folder else path.parent, ignored):
+            return False
+        return is_folder or not is_left_out(path.as_posix(), ignored)
 
-def _is_sent(match: Path, root: Path, path: str, ignored: Ignored) -> bool:
-    """Return whether what a pattern finds is none that stays here, nor in such a folder."""
-    if any(part.startswith(".") for part in Path(path).parts):
-        return False
-    between = [Path(path), *Path(path).parents][:-1]
-    folders = between if match.is_dir() else between[1:]
-    if not all(may_enter(root / one, str(one), ignored) for one in folders):
-        return False
-    return match.is_dir() or not is_left_out(path, ignored)
+    def _is_entered(self, root: Path, path: Path, ignored: Ignored) -> bool:
+        if not path.parts:
+            return True
+        if (root, path) not in self._entered:
+            above = self._is_entered(root, path.parent, ignored)
+            self._entered[root, path] = above and may_enter(root / path, path.as_posix(), ignored)
+        return self._entered[root, path]
 
 
 def _nothing(name: str, base: Path, where: str) -> UsageError:

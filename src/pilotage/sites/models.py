@@ -349,8 +349,8 @@ def _sync(value: Any) -> Any:
         raise ValueError(f"expected true, false, or a list of paths such as [{given}], got {value!r}")
     if not value:
         raise ValueError("the list names nothing: sync = false sends nothing")
-    if "" in value:
-        raise ValueError("one of the paths is empty")
+    if any(not one or len(one.splitlines()) > 1 for one in value):
+        raise ValueError("one of the paths is empty, or of several lines")
     return value
 
 
