@@ -354,12 +354,29 @@ def test_the_driver_is_killed(start):
     run.nothing_is_left()
 
 
-def test_driver_and_supervisor_are_killed_and_the_next_command_ends_what_they_left(start):
+def views(run):
+    """Return who shows the run; it would end what a supervisor that was killed has left."""
+    running = run.laptop.running().items()
+    (view,) = [pid for pid, line in running if " run --site lab " in line and not line.startswith("nsenter")]
+    return [view]
+
+
+def test_all_of_a_run_is_killed_and_the_next_command_ends_what_it_left(start):
+    run = start()
+    for pid in [*views(run), *supervisors(run), *drivers(run)]:
+        os.kill(pid, signal.SIGKILL)
+    run.process.communicate(timeout=60)
+    assert run.laptop.jobs()
+    run.laptop.pilotage("ps", timeout=60)
+    run.nothing_is_left()
+
+
+def test_driver_and_supervisor_are_killed_and_the_view_ends_what_they_left(start):
     run = start()
     for pid in [*supervisors(run), *drivers(run)]:
         os.kill(pid, signal.SIGKILL)
-    run.process.communicate(timeout=60)
-    run.laptop.pilotage("ps", timeout=60)
+    _, err = run.process.communicate(timeout=60)
+    assert "the run's supervisor was killed; ending what it left" in err
     run.nothing_is_left()
 
 

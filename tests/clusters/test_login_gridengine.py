@@ -10,7 +10,7 @@ import pytest
 
 from clusters.far_run import RUNS, FarRun
 from clusters.test_login import HOSTS, events_of, nothing_is_left
-from clusters.test_login_faults import drivers, lose_the_connection, supervisors
+from clusters.test_login_faults import drivers, lose_the_connection, supervisors, views
 from program import PROGRAM
 
 SITE = """
@@ -97,7 +97,7 @@ def test_a_run_that_is_cancelled_leaves_nothing(start):
 @pytest.mark.slow
 def test_what_was_killed_left_is_ended_by_the_next_command(start):
     run = start()
-    for pid in [*supervisors(run), *drivers(run)]:
+    for pid in [*views(run), *supervisors(run), *drivers(run)]:
         os.kill(pid, signal.SIGKILL)
     run.process.communicate(timeout=60)
     assert run.laptop.jobs()
