@@ -22,6 +22,7 @@ from pilotage.worker.data.stores import store_of
 from pilotage.worker.data.things import IN, OUT
 
 if TYPE_CHECKING:
+    from parsl.data_provider.data_manager import DataManager
     from parsl.data_provider.files import File
 
     from pilotage.staging.provider import Staging
@@ -31,7 +32,7 @@ _lock = threading.Lock()
 _pool: list[ThreadPoolExecutor] = []
 
 
-def bring(staging: Staging, place: Place, file: File, parent: Future[Any] | None) -> Future[Any]:
+def bring(staging: Staging, dm: DataManager, place: Place, file: File, parent: Future[Any] | None) -> Future[Any]:
     """Return a future that is done once ``file`` is here and marked, after ``parent``."""
 
     def work() -> None:
@@ -43,17 +44,17 @@ def bring(staging: Staging, place: Place, file: File, parent: Future[Any] | None
             fetch(store, place, path, meter)
         else:
             path = found.path
-        staging.mark_path(file, IN, path, name=place.name, shown=place.url)
+        staging.mark_path(dm, file, IN, path, name=place.name, shown=place.url)
         _tell(place, IN, meter, began, cached=found is not None and found.cached)
 
     return _after(parent, lambda: _told(work, place, StageInError))
 
 
-def take(staging: Staging, place: Place, file: File, task: Future[Any]) -> Future[Any]:
+def take(staging: Staging, dm: DataManager, place: Place, file: File, task: Future[Any]) -> Future[Any]:
     """Mark ``file`` so that it comes here; return a future that is done once it is at its place, after ``task``."""
     folder = task_folder(None)
     path = os.path.join(folder, place.name)
-    staging.mark_path(file, OUT, path, name=place.name, shown=place.url)
+    staging.mark_path(dm, file, OUT, path, name=place.name, shown=place.url)
 
     def work() -> None:
         meter, began = Meter(), time.monotonic()

@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from parsl.app.futures import DataFuture
 from parsl.data_provider.staging import Staging as ParslStaging
@@ -54,8 +54,6 @@ class Staging(ParslStaging, RepresentationMixin):
         self.copy = dict(copy or {})
         self.options = dict(options or {})
         self._made: set[str] = set()
-        self.grant: Callable[[str, str], str | None] = lambda path, mode: None  # noqa: ARG005
-        """Returns by what a node may ``read`` or ``write`` a path of this machine."""
 
     def can_stage_in(self, file: ParslFile) -> bool:
         """Return whether a file is brought by this; one that workers see, or that is theirs, is not."""
@@ -91,12 +89,12 @@ class Staging(ParslStaging, RepresentationMixin):
         """Mark a file for its worker; return a future where this process copies it first."""
         place = place_of(file.url)
         if place.scheme in BY_DRIVER:
-            self._mark_here(file, IN, place)
+            self._mark_here(dm, file, IN, place)
             return None
         if self.copy.get(place.scheme) == "driver":
             from pilotage.staging.by_driver import bring
 
-            brought = bring(self, place, file, parent_fut)
+            brought = bring(self, dm, place, file, parent_fut)
             return DataFuture(brought, file, tid=getattr(parent_fut, "tid", -1))
         mark(file, IN, file.url)
         return None
@@ -112,12 +110,12 @@ class Staging(ParslStaging, RepresentationMixin):
         if place.scheme in BY_DRIVER:
             if place.scheme == "file" and not self.shared:
                 self._made.add(os.path.abspath(place.path))
-            self._mark_here(file, OUT, place)
+            self._mark_here(dm, file, OUT, place)
             return None
         if self.copy.get(place.scheme) == "driver":
             from pilotage.staging.by_driver import take
 
-            return take(self, place, file, app_fu)
+            return take(self, dm, place, file, app_fu)
         mark(file, OUT, file.url)
         return None
 
@@ -133,17 +131,27 @@ class Staging(ParslStaging, RepresentationMixin):
         """Let the task bring what is marked."""
         return _staged(func)
 
-    def mark_path(self, file: ParslFile, role: str, path: str, **more: Any) -> None:
+    def mark_path(self, dm: DataManager, file: ParslFile, role: str, path: str, **more: Any) -> None:
         """Mark a file that is a path of this machine: nodes that do not see it may ask for it."""
-        mode = "read" if role == IN else "write"
-        mark(file, role, f"driver:{path}", grant=None if self.shared else self.grant(path, mode), **more)
+        mark(file, role, f"driver:{path}", grant=_granted(dm, path, "read" if role == IN else "write"), **more)
 
-    def _mark_here(self, file: ParslFile, role: str, place: Place) -> None:
+    def _mark_here(self, dm: DataManager, file: ParslFile, role: str, place: Place) -> None:
         path = os.path.abspath(place.path)
         if place.scheme == "file" and self.shared:
             mark(file, role, f"file:{path}")
         else:
-            self.mark_path(file, role, path, shown=file.url)
+            self.mark_path(dm, file, role, path, shown=file.url)
+
+
+def _granted(dm: DataManager, path: str, mode: Literal["read", "write"]) -> list[str]:
+    """Return what lets nodes of any executor have a path that does not see it: a retry may be another's."""
+    found = []
+    for executor in dm.dfk.executors.values():
+        grants = getattr(executor, "grants", None)
+        ours = [one for one in getattr(executor, "storage_access", None) or () if isinstance(one, Staging)]
+        if grants is not None and any(not one.shared for one in ours):
+            found.append(grants.grant(path, mode))
+    return found
 
 
 def _claim(dm: DataManager, place: Place) -> None:

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from pilotage.worker.data.base import Store, open_store
@@ -16,7 +17,7 @@ _lock = threading.Lock()
 _open: dict[tuple[Any, ...], Store] = {}
 
 
-def store_of(context: Context, place: Place, grant: str | None = None) -> Store:
+def store_of(context: Context, place: Place, grant: Sequence[str] | None = None) -> Store:
     """Return the store that a place is in, with what a site says of its scheme.
 
     Parameters
@@ -26,7 +27,7 @@ def store_of(context: Context, place: Place, grant: str | None = None) -> Store:
     if place.scheme == "driver" and context.shared:
         place = place._replace(scheme="file")
     options = dict(context.options.get(place.scheme, {}))
-    if grant is not None and place.scheme == "driver":
+    if grant and place.scheme == "driver":
         options["grant"] = grant
     # A child that a task forks has none of its parent's connections.
     key = (os.getpid(), place.scheme, place.host, *sorted((name, str(value)) for name, value in options.items()))
