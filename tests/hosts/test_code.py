@@ -211,6 +211,15 @@ def test_a_site_file_says_where_the_name_is(pool, pilotage, user_file, beside):
     assert "8: site.pool.sync: there is no" in done.stderr, (place, done.stderr)
 
 
+@pytest.mark.slow
+def test_a_check_has_no_script_that_names_are_from(pool, pilotage, user_file):
+    user_file(POOL.format(python=sys.executable, there=pool) + 'sync = ["model.py"]\n')
+    done = pilotage("check", "pool", "--submit", timeout=200)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "model.py" not in done.stdout + done.stderr
+    assert not (pool / "code").exists()
+
+
 def test_names_are_for_sites_that_are_elsewhere(pilotage, beside):
     done = pilotage("run", "--site", "threads", "--sync", beside / "model.py", beside / "script.py")
     assert done.returncode == 2
