@@ -114,7 +114,7 @@ class FarRun:
         return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
     def nothing_is_left(self):
-        wait_for(lambda: not self.left(), lambda: f"nothing is left: {self.left()}", 30)
+        wait_for(lambda: not self.left(), lambda: f"nothing is left: {self.left()}; {self.words()}", 30)
 
     def left(self):
         """Return what is left on either side; of processes the fixture sees to it."""

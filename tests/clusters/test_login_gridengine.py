@@ -10,7 +10,7 @@ import pytest
 
 from clusters.far_run import RUNS, FarRun
 from clusters.test_login import HOSTS, events_of, nothing_is_left
-from clusters.test_login_faults import drivers, lose_the_connection, supervisors, views
+from clusters.test_login_faults import both_work, drivers, lose_the_connection, supervisors, views
 from program import PROGRAM
 
 SITE = """
@@ -96,7 +96,8 @@ def test_a_run_that_is_cancelled_leaves_nothing(start):
 
 @pytest.mark.slow
 def test_what_was_killed_left_is_ended_by_the_next_command(start):
-    run = start()
+    run = start(count=800)
+    both_work(run)  # of a block that was being submitted nobody would know for a while whether it is there
     for pid in [*views(run), *supervisors(run), *drivers(run)]:
         os.kill(pid, signal.SIGKILL)
     run.process.communicate(timeout=60)
