@@ -33,6 +33,10 @@ max_workers_per_node = {workers}
 retries = {retries}
 [site.workers.staging]
 {staging}
+[site.apart]
+extends = "workers"
+[site.apart.staging]
+shared_filesystem = false
 """
 
 
@@ -72,9 +76,9 @@ def run(project, pilotage, private_home, user_file):
     return start
 
 
-@pytest.fixture(params=["threads", "workers"])
+@pytest.fixture(params=["threads", "workers", "apart"])
 def site(request):
-    """The two kinds of workers: threads of the driver, and processes."""
+    """The kinds of workers: threads of the driver, processes, and processes that do not see the driver's files."""
     return request.param
 
 

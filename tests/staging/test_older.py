@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import parsl
@@ -13,6 +14,13 @@ import pytest
 import pilotage
 from pilotage.errors import UsageError
 
+SITES = """
+[site.workers]
+extends = "laptop"
+[site.apart]
+extends = "laptop"
+staging = { shared_filesystem = false }
+"""
 SCRIPT = Path(__file__).with_name("older_script.py")
 
 
@@ -33,7 +41,7 @@ def older_project(project, tmp_path):
 
 
 def test_a_script_in_the_older_form_runs_with_another_import(site, older_project, pilotage, user_file):
-    user_file('[site.workers]\nextends = "laptop"\n')
+    user_file(SITES)
     done = pilotage("run", "main.py", "--site", site, "World")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
@@ -440,3 +448,14 @@ def test_a_decorated_app_has_the_names_of_its_function():
     made = pilotage.log_app(pilotage.stage_app("host")(app))
     assert made.__name__ == "app"
     assert made.__doc__ == app.func.__wrapped__.__doc__
+
+
+def test_an_executor_that_is_not_pilotages_is_named(project, pilotage):
+    (project / "s.py").write_text(
+        "import parsl, pilotage\n"
+        "app = pilotage.stage_app('h')(parsl.python_app(lambda inputs_dict: 1))\n"
+        "parsl.load()\n"
+        "app(inputs_dict={'x': {'type': 'file', 'global_path': 'pw://x', 'worker_path': 'x'}})\n"
+    )
+    done = pilotage.run([sys.executable, "s.py"])
+    assert "its executor is not pilotage's" in done.stderr

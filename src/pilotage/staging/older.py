@@ -95,13 +95,13 @@ class OlderApp(AppBase):
             function = _around(call, function)
         if not self.logged:
             setattr(app, attribute, function)
-            return _published(app(*args, **prepared), ours)
+            return _published(_submitted(app, args, prepared), ours)
         setattr(app, attribute, _around(told, function))
         app.ignore_for_cache = [*(app.ignore_for_cache or ()), KEY]
         text = arguments(self.user_function, args, kwargs)
         logged = Call(self.__name__, text, is_bash=isinstance(app, BashApp))
         try:
-            future = _published(app(*args, **prepared, **{KEY: logged.number}), ours)
+            future = _published(_submitted(app, args, {**prepared, KEY: logged.number}), ours)
         except BaseException:
             logged.forget()
             raise
@@ -137,6 +137,19 @@ class OlderApp(AppBase):
             given.pop(name, None)
         given.update({name: value for name, value in kwargs.items() if name not in (INPUTS, OUTPUTS)})
         return {"cwd": str(Path.cwd()), "remote_dir": REMOTE, **given}
+
+
+def _submitted(app: AppBase, args: Sequence[Any], kwargs: dict[str, Any]) -> AppFuture:
+    try:
+        future: AppFuture = app(*args, **kwargs)
+    except ValueError as error:
+        if "cannot stage file" not in str(error):  # Parsl's words
+            raise
+        raise UsageError(
+            f"{app.__name__} has files, and its executor is not pilotage's",
+            hint="parsl.load() without a Config, under pilotage run, or pilotage.load()",
+        ) from error
+    return future
 
 
 @functools.lru_cache(maxsize=1000)  # a function is serialized once, by which object it is
