@@ -27,6 +27,7 @@ from pilotage.worker.data.arrived import Arrived, remember
 from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache, known_by, link
 from pilotage.worker.data.copying import fetch, publish
+from pilotage.worker.data.naming import Names
 from pilotage.worker.data.places import Place, below, place_of, shown
 from pilotage.worker.data.scratch import remove_tree, scratch, task_folder
 from pilotage.worker.data.things import IN, MARK, OUT, is_folder, mark_of
@@ -145,7 +146,7 @@ class Call:
         self._options = options
         self._context = context.here()
         self._folder = ""
-        self._names: set[str] = set()
+        self._names = Names()
         self.failed: BaseException | None = None
         self.inputs: dict[str, str] = {}
         """By what the inputs were known when they were brought, by their marks."""
@@ -191,7 +192,7 @@ class Call:
 
     def bring_in(self) -> None:
         """Give each file its path here, and bring the inputs."""
-        for file in sorted(self._files, key=lambda file: not isinstance(file, older.Placed)):
+        for file in sorted(self._files, key=_chooses_later):
             file.local_path = self._path_of(file)
         inputs = [file for file in self._files if _role(file) == IN]
         within = [file for file in inputs if isinstance(file, older.Placed) and _is_within(file, inputs)]
@@ -252,23 +253,21 @@ class Call:
     def _path_of(self, file: File) -> str:
         """Return where the task has a file: the path that it asks for, else its name, else below a number."""
         if isinstance(file, older.Placed):
-            self._names.add(file.at)
+            self._names.leave(file.at)
             return file.path_in(self._folder)
         place, given = place_of(_url(file)), (mark_of(file) or {}).get("name")
         local = getattr(file, "local", None)
         if self._in_place(file) and local is None and given is None:
             return place.path
-        name = local or given or place.name or "data"
-        if name in (".", ".."):
-            name = "data"
-        number = 2
-        wanted = name
-        while wanted in self._names:
-            if local is not None:
-                raise StageInError(f"two files of the task have local={local!r}", where=_shown(file))
-            wanted, number = f"{number}/{name}", number + 1
-        self._names.add(wanted)
-        return below(self._folder, wanted)
+        if local is None:
+            return below(self._folder, self._names.find(given or place.name))
+        try:
+            self._names.ask(local)
+        except ValueError as error:
+            raise StageInError(
+                f"local={local!r} and {str(error)!r} of the same task cannot both be", where=_shown(file)
+            ) from error
+        return below(self._folder, local)
 
     def _in_place(self, file: File) -> bool:
         """Return whether a file is used where it is: it is an input of the driver's, whose filesystem is here too."""
@@ -364,6 +363,11 @@ class _Told(Meter):
 def _is_within(file: File, others: Sequence[File]) -> bool:
     """Return whether a file's path is below another's, which is to be there first."""
     return any(str(file.local_path).startswith(f"{one.local_path}/") for one in others)
+
+
+def _chooses_later(file: File) -> bool:
+    """Return whether the path of a file is found last: it asks for none."""
+    return not isinstance(file, older.Placed) and getattr(file, "local", None) is None
 
 
 def _role(file: File) -> str:
