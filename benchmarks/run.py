@@ -75,8 +75,9 @@ def sample(measure, peer, quick, enclosure):
         return {"error": "it listens on all interfaces, and no network namespace can be made here to keep it from that"}
     argv, parse = command(measure, peer, quick)
     limit = max(QUICK_PART * measure.limit, 60) if quick else measure.limit
+    argv = [*enclosure, *argv] if measure.enclosed else argv
     try:
-        return {"values": processes.run([*enclosure, *argv], peer.environment.python(), limit, parse)}
+        return {"values": processes.run(argv, peer.environment.python(), limit, parse)}
     except RuntimeError as error:
         return {"error": str(error)}
 
@@ -125,16 +126,26 @@ def write(path, record):
     new.replace(path)
 
 
+def named(words):
+    """Return the measures of these names, or of names that begin with one of them and ``_``; unknown ones stay."""
+    found = [[name for name in MEASURES if name == word or name.startswith(f"{word}_")] or [word] for word in words]
+    return [name for names in found for name in names]
+
+
 def options_of(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="NAMES", help=f"some of: {', '.join(MEASURES)} (commas between)")
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help=f"some of: {', '.join(MEASURES)} (commas between); staging is all that begin so",
+    )
     parser.add_argument("--peers", metavar="NAMES", help=f"some of: {', '.join(PEERS)} (commas between)")
     parser.add_argument("--repeats", type=int, help="of every measure; by default each has its own number")
     parser.add_argument("--quick", action="store_true", help="shorter programs, one repeat: for trying out")
     parser.add_argument("--resume", action="store_true", help="keep the samples that the output file has")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "benchmarks.json")
     options = parser.parse_args(arguments)
-    options.only = options.only.split(",") if options.only else list(MEASURES)
+    options.only = named(options.only.split(",")) if options.only else list(MEASURES)
     options.peers = options.peers.split(",") if options.peers else list(PEERS)
     if unknown := [name for name in options.only if name not in MEASURES]:
         parser.error(f"no measure {unknown[0]!r}")
@@ -150,7 +161,8 @@ def main(arguments=None):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the program under way is ended too
     processes.become_subreaper()
     steps = [each for each in plan(options.only, options.repeats, options.quick) if each[2].name in options.peers]
-    missing = prepare({peer for _, _, peer in steps})
+    servers = {PEERS[name] for _, measure, _ in steps for name in measure.needs}
+    missing = prepare({peer for _, _, peer in steps} | servers)
     enclosure = processes.enclosure()
     record = header(options, bool(enclosure))
     if options.resume and options.output.exists():
@@ -164,7 +176,7 @@ def main(arguments=None):
     began = time.monotonic()
     for number, (repeat, measure, peer) in enumerate(steps, 1):
         start = time.monotonic()
-        reason = missing.get(peer.name)
+        reason = next((missing[name] for name in (peer.name, *measure.needs) if name in missing), None)
         found = {"error": reason} if reason else sample(measure, peer, options.quick, enclosure)
         took = round(time.monotonic() - start, 1)
         entry = {"repeat": repeat, "measure": measure.name, "peer": peer.name, "took": took, **found}

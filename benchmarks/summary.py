@@ -59,6 +59,14 @@ METRICS = [
     Metric("tail", "last", "last tenth of many tasks", "tasks/s"),
     Metric("tail", "last_to_first", "last against first tenth", "x"),
     Metric("seconds", "wall_to_ideal", "tasks of 1 s, wall to ideal", "x"),
+    Metric("staging_file", "put_large", "paths: 600 MB", "MB/s"),
+    Metric("staging_file", "put_small", "paths: 10,000 files of 1 kB", "files/s"),
+    *(
+        Metric(f"staging_{scheme}", f"{way}_{kind}", f"{title}: {what} {words}", unit)
+        for scheme, title in (("s3", "s3"), ("ssh", "ssh"))
+        for kind, what, unit in (("large", "600 MB", "MB/s"), ("small", "10,000 files of 1 kB", "files/s"))
+        for way, words in (("put", "there"), ("get", "back"))
+    ),
     *(Metric("managers", f"rate_{n}", f"managers: {n}", "tasks/s") for n in (1, 2, 4, 8, 16, 32)),
 ]
 
@@ -74,6 +82,16 @@ GOALS = [
     Goal("last against first 100,000 of 10^6 tasks", "tail", "last_to_first", None, 0.9, 1),
     Goal("tasks of 1 s on 2 workers, wall time to ideal", "seconds", "wall_to_ideal", None, 1.03, 1.01),
     Goal("1 MB arguments, to stock HTEX", "arguments", "rate_1MB", "parsl-htex", 1, 2),
+    Goal("600 MB to another path, to cp", "staging_file", "put_large", "cp", 0.9, 1),
+    *(
+        Goal(f"600 MB {words} a bucket, to {peer}", "staging_s3", way, peer, 0.9, 1)
+        for way, words in (("put_large", "to"), ("get_large", "from"))
+        for peer in ("awscli", "rclone")
+    ),
+    Goal("10,000 small files to a bucket, to awscli", "staging_s3", "put_small", "awscli", 1.5, 3),
+    Goal("10,000 small files from a bucket, to awscli", "staging_s3", "get_small", "awscli", 1.5, 3),
+    Goal("600 MB to a host, to rsync", "staging_ssh", "put_large", "rsync", 0.9, 1),
+    Goal("600 MB from a host, to rsync", "staging_ssh", "get_large", "rsync", 0.9, 1),
 ]
 
 

@@ -1,6 +1,7 @@
 """What parsl-perf prints is read as it is meant, and the tables of measures, peers and programs fit together."""
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,25 @@ def test_a_last_iteration_without_a_rate_is_told():
         parsl_perf_rate(OUTPUT.replace("Tasks per second: 1035.056", "Tasks per second: nan"))
 
 
+def keys(program, name):
+    """Return the keys of a dictionary that a program has; not all of what it imports is here."""
+    tree = ast.parse((BENCHMARKS / "programs" / f"{program}.py").read_text())
+    (found,) = (node.value.keys for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == name)
+    return {each.value for each in found}
+
+
 def test_every_measure_has_its_program_and_every_peer_its_session_pins_and_config():
     figure = pytest.importorskip("figure", exc_type=ImportError)  # needs matplotlib
     from measures import MEASURES
     from peers import PEERS
 
-    tree = ast.parse((BENCHMARKS / "programs" / "sessions.py").read_text())
-    (names,) = (
-        node.value.keys for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "SESSIONS"
-    )
-    assert {name.value for name in names} == set(PEERS)
-    assert set(figure.COLOURS) == set(PEERS)
+    sessions, copiers = keys("sessions", "SESSIONS"), keys("copiers", "COPIERS")
+    assert sessions | copiers == set(PEERS)
+    assert sessions & copiers == {"pilotage"}
+    assert set(figure.COLOURS) == sessions
     for measure in MEASURES.values():
-        assert set(measure.peers) <= set(PEERS)
+        assert set(measure.peers) <= (copiers if measure.name.startswith("staging_") else sessions)
+        assert set(measure.needs) <= set(PEERS)
         assert len(measure.quick) == len(measure.arguments)
         if measure.name == "perf":
             for peer in measure.peers:
@@ -90,6 +97,27 @@ def test_pins_are_exact_and_name_no_host():
             assert line.startswith("#") or line.count("==") >= 1, (file.name, line)
             assert "://" not in line
             assert "@" not in line
+
+
+def test_a_measure_may_be_called_by_how_its_name_begins(capsys):
+    import run
+
+    assert run.options_of(["--only", "staging"]).only == ["staging_file", "staging_s3", "staging_ssh"]
+    assert run.options_of(["--only", "latency,staging_ssh"]).only == ["latency", "staging_ssh"]
+    for word in ("stag", "staging_", "nothing"):
+        with pytest.raises(SystemExit):
+            run.options_of(["--only", word])
+    assert "no measure 'nothing'" in capsys.readouterr().err
+
+
+def test_a_server_that_is_not_there_is_a_reason_of_all_that_need_it(tmp_path, monkeypatch):
+    import run
+
+    monkeypatch.setattr(run, "prepare", lambda peers: {"rclone": "not set up"} if run.PEERS["rclone"] in peers else {})
+    monkeypatch.setattr(run.processes, "become_subreaper", lambda: None)
+    run.main(["--only", "staging_s3", "--peers", "awscli", "--repeats", "1", "--output", str(tmp_path / "out.json")])
+    (found,) = json.loads((tmp_path / "out.json").read_text())["samples"]
+    assert (found["peer"], found["error"]) == ("awscli", "not set up")
 
 
 def test_the_order_is_interleaved_random_and_the_same_each_time():
