@@ -2,7 +2,7 @@
 
 `HttpProxy` knows requests, for web servers, S3 and Google's storage; `TcpProxy` knows bytes, for ssh and the rest. Both
 let everything through until they are given a `Fault`. ``Fault.met`` tells how often it happened: a test that passes
-though its fault was never met shows nothing.
+though its fault was never met shows nothing. ``Fault.passed`` are the bytes that it has let through.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ class Fault:
         `TRUNCATE` closes it as if all were well, `HANG` lets nothing more through and goes on.
     up: count what the client sends, in place of what comes to it.
     rate: bytes a second that pass.
-    first: requests (of ``methods``, where given) or connections that are let through before.
+    first: requests (of ``methods``, where given; of HTTP alone) or connections that are let through before.
     times: how often it happens, None for always.
     """
 
@@ -42,6 +42,7 @@ class Fault:
     times: int | None = 1
     methods: tuple = ()
     met: int = 0
+    passed: int = 0
 
 
 class _Over(Exception):
@@ -128,7 +129,7 @@ class _Proxy:
         with self._lock:
             self.seen += 1
             for fault in self.faults:
-                if fault.methods and method not in fault.methods:
+                if method and fault.methods and method not in fault.methods:
                     continue
                 if fault.first > 0:
                     fault.first -= 1
@@ -149,6 +150,8 @@ class _Proxy:
             fault.met += 1
             time.sleep(len(data) / fault.rate)
         to.sendall(data)
+        if fault is not None:
+            fault.passed += len(data)
         return done + len(data)
 
     def _cut(self, how, client):

@@ -55,7 +55,7 @@ def fetch(store: Store, place: Place, target: str, meter: Meter | None = None, k
     found = known or patiently(lambda: store.look(place.path))
     new = beside(target)
     try:
-        with told(target):
+        with told(target, str(place)):
             os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
             if found.kind == FOLDER:
                 os.mkdir(new)

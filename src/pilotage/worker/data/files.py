@@ -191,20 +191,22 @@ def _make_above(path: str) -> None:
 
 
 @contextmanager
-def told(path: str) -> Iterator[None]:
-    """Turn an OSError of what is done within into a DataError that names ``path``."""
+def told(path: str, url: str = "") -> Iterator[None]:
+    """Turn an OSError of what is done within into a DataError that names ``path``, and ``url`` where one is given."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise NotThereError("there is no such file or folder", where=error.filename or path) from error
-    except PermissionError as error:
-        raise DeniedError(f"it is not allowed: {error.strerror}", where=error.filename or path) from error
     except OSError as error:
+        name = os.fsdecode(error.filename or path)
+        where, at = (url, f" at {name}") if url else (name, "")
+        if isinstance(error, FileNotFoundError):
+            raise NotThereError(f"there is no such file or folder{at}", where=where) from error
+        if isinstance(error, PermissionError):
+            raise DeniedError(f"it is not allowed{at}: {error.strerror}", where=where) from error
         if error.errno in FULL:
             raise DataError(
-                f"cannot be written: {error.strerror}",
-                where=error.filename or path,
+                f"cannot be written{at}: {error.strerror}",
+                where=where,
                 hint='make room there, or let staged data be elsewhere: [site.NAME.staging] cache = "/scratch/..."',
             ) from error
         kind = BrokenTransferError if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT) else DataError
-        raise kind(f"cannot be copied: {error.strerror or error}", where=error.filename or path) from error
+        raise kind(f"cannot be copied{at}: {error.strerror or error}", where=where) from error
