@@ -201,8 +201,8 @@ class Answer:
 
     def close(self) -> None:
         """Keep the connection where the answer was read to its end, and end it otherwise."""
-        over = self._response.isclosed() and not self._response.length
-        if over and not self._response.will_close:
+        left = self._response.length  # None where it has none, and where it is not told
+        if (left == 0 or (left is None and self._response.isclosed())) and not self._response.will_close:
             self._response.close()
             self._client.give_back(self._key, self._connection)
         else:
