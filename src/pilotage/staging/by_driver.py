@@ -38,12 +38,10 @@ def bring(staging: Staging, dm: DataManager, place: Place, file: File, parent: F
     def work() -> None:
         meter, began = Meter(), time.monotonic()
         store = store_of(Context(options=staging.options), place)
-        found = Cache(os.path.join(scratch(None), "cache"), SIZE).get(store, place, meter)
+        path = os.path.join(task_folder(None), place.name)
+        found = Cache(os.path.join(scratch(None), "cache"), SIZE).get(store, place, path, meter)
         if found is None:
-            path = os.path.join(task_folder(None), place.name)
             fetch(store, place, path, meter)
-        else:
-            path = found.path
         staging.mark_path(dm, file, IN, path, name=place.name, shown=place.url)
         _tell(place, IN, meter, began, cached=found is not None and found.cached)
 

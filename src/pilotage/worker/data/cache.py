@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pilotage.errors import BrokenTransferError, DataError
 from pilotage.worker.data.base import FOLDER, LINK, Entry, Meter, Store, local_entries
 from pilotage.worker.data.copying import fetch, patiently
-from pilotage.worker.data.files import remove, told
+from pilotage.worker.data.files import copy, remove, told
 from pilotage.worker.data.places import Place
 from pilotage.worker.data.scratch import remove_tree
 
@@ -27,9 +27,8 @@ FOLDER_BYTES = 4096
 
 
 class Found(NamedTuple):
-    """Where something is in the cache, by what it is known, and whether it was there before."""
+    """By what something is known that is in the cache, and whether it was there before."""
 
-    path: str
     known: str
     cached: bool
 
@@ -47,11 +46,11 @@ class Cache:
         self._folder = folder
         self._limit = limit
 
-    def get(self, store: Store, place: Place, meter: Meter) -> Found | None:
-        """Return what is at a place, fetched where it is not there yet.
+    def get(self, store: Store, place: Place, target: str, meter: Meter) -> Found | None:
+        """Put what is at a place at the path ``target``, where nothing is; fetched where it is not here yet.
 
-        None where it cannot be kept: it says nothing of its content, or is larger than the whole cache. Raises a
-        DataError that names the URL.
+        None, and nothing done, where it cannot be kept: it says nothing of its content, or is larger than the whole
+        cache. Raises a DataError that names the URL, or OSError.
         """
         entry = patiently(lambda: store.look(place.path))
         known, size = known_by(store, place, entry)
@@ -67,7 +66,8 @@ class Cache:
                 return None
             if os.path.lexists(path) and note.read().get("is") == _state(path):
                 note.write({**note.read(), "used": time.time()})
-                return Found(path, known, cached=True)
+                link(path, target)  # while it is held: nobody makes room here then
+                return Found(known, cached=True)
             failed = note.read().get("failed")
             if failed and failed["at"] > began:  # while this waited for it
                 raise BrokenTransferError(failed["words"], where=place.url)
@@ -80,7 +80,8 @@ class Cache:
                 raise
             _protect(path)
             note.write({"bytes": _size(path), "used": time.time(), "is": _state(path), "url": str(place)})
-        return Found(path, known, cached=False)
+            link(path, target)
+        return Found(known, cached=False)
 
     def _remove(self, name: str) -> None:
         """Remove what is left of an entry whose lock is held: nobody else makes it."""
@@ -221,5 +222,5 @@ def link(path: str, target: str) -> None:
 def _link_file(path: str, target: str) -> None:
     try:
         os.link(path, target)
-    except OSError:  # another filesystem, too many links, or one that has none
-        os.symlink(path, target)
+    except OSError:  # another filesystem, too many links, or one that has none; the entry may go while it is in use
+        copy(path, target, Meter())

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pilotage.errors import DataError
 from pilotage.worker.data.base import FILE, FOLDER, Entry, Meter, Store, local_entries, of_file
-from pilotage.worker.data.cache import Cache, held, known_by
+from pilotage.worker.data.cache import Cache, held, known_by, remove_tree_or_file
 from pilotage.worker.data.copying import fetch, patiently
 from pilotage.worker.data.files import Files, beside, remove, told
 from pilotage.worker.data.places import Place, below
@@ -97,13 +97,15 @@ def bring(file: Placed, store: Store, place: Place, folder: str, cache: Cache, m
     target = str(file.local_path)
     if os.path.isabs(file.at.replace(REMOTE, "/")):
         return _put(file, store, place, target, folder, meter)
-    found = cache.get(store, place, meter) if not isinstance(store, Files) else None
+    read_only = beside(target)
+    found = cache.get(store, place, read_only, meter) if not isinstance(store, Files) else None
     if found is None:
         entry = patiently(lambda: store.look(place.path))
         _of_its_kind(file, entry)
         fetch(store, place, target, meter, entry)
         return known_by(store, place, entry)[0], False
-    fetch(Files(place, {}), place._replace(path=found.path), target)
+    fetch(Files(place, {}), place._replace(path=read_only), target)
+    remove_tree_or_file(read_only)
     _of_its_kind(file, Entry("", FOLDER if os.path.isdir(target) else FILE))
     _let_write(target)
     return found.known, found.cached

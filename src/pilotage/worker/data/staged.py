@@ -25,7 +25,7 @@ from pilotage.worker import channel
 from pilotage.worker.data import accounts, context, older, stores
 from pilotage.worker.data.arrived import Arrived, remember
 from pilotage.worker.data.base import Meter
-from pilotage.worker.data.cache import Cache, known_by, link
+from pilotage.worker.data.cache import Cache, known_by
 from pilotage.worker.data.copying import fetch, publish
 from pilotage.worker.data.naming import Names
 from pilotage.worker.data.places import Place, below, place_of, shown
@@ -297,12 +297,11 @@ class Call:
                 return
             found = None
             if not self._options.get("writable"):
-                found = cache.get(store, place, told)
+                found = cache.get(store, place, target, told)
             if found is None:
                 entry = fetch(store, place, target, told)
                 self._note(file, f"{entry.size} {entry.tag}" if entry.tag else None)
             else:
-                link(found.path, target)
                 told.cached = found.cached
                 self._note(file, found.known)
 
