@@ -33,9 +33,11 @@ def unpack(stream: Any, target: str, meter: Meter, url: str) -> None:
             for member in archive:
                 made.add(archive, member, meter)
                 archive.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
+        made.finish()
     except (tarfile.TarError, EOFError) as error:
         raise BrokenTransferError(f"what comes is no whole archive: {error}", where=url) from error
-    made.finish()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DataError("its listing is refused: it has two things of one name", where=url) from error
 
 
 class _Made:
