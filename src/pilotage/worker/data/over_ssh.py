@@ -19,7 +19,7 @@ from pilotage.errors import BrokenTransferError, DataError, UsageError
 from pilotage.worker.data import tar_streams
 from pilotage.worker.data.base import FILE, FOLDER, LINK, Entry, Meter
 from pilotage.worker.data.files import beside
-from pilotage.worker.data.places import Place
+from pilotage.worker.data.places import Place, shown
 from pilotage.worker.data.ssh_connection import Connection
 from pilotage.worker.data.ssh_shell import PIECE, Session
 
@@ -81,7 +81,7 @@ class OverSSH:
     at_once = 4
 
     def __init__(self, place: Place, options: Mapping[str, Any]) -> None:
-        self._url = f"{place.url.partition(':')[0]}://{place.host}"
+        self._url = shown(f"{place.url.partition(':')[0]}://{place.host}")
         config = ("-F", str(options["config"])) if "config" in options else ()
         self._key = (place.host, float(options.get("silence", 60)), config)
         with _lock:

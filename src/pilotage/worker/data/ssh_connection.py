@@ -222,8 +222,8 @@ def _close_all() -> None:
 
 
 def _socket_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="pilotage-ssh-")
+    folder = tempfile.mkdtemp(prefix="pilotage-data-")
     if len(os.fsencode(folder)) > LONGEST:
         os.rmdir(folder)
-        folder = tempfile.mkdtemp(prefix="pilotage-ssh-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix="pilotage-data-", dir="/tmp")
     return folder
