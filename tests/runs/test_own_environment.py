@@ -49,6 +49,7 @@ def offline(packages, project, monkeypatch):
     (project / "needs.txt").write_text("far-thing\n")
     monkeypatch.setenv("UV_FIND_LINKS", str(packages))
     monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(project / "cache"))  # another may know of newer versions in an index
     return project
 
 
