@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import obstore
+from obstore.exceptions import GenericError
 
 from pilotage.errors import BrokenTransferError, DataError, NotThereError, UsageError
 from pilotage.worker.data.aws import PART, Door, ExpiredError
@@ -46,6 +47,8 @@ class Bucket:
         self._door = Door(place.host, options, self.at_once + 8)
         self._name = place.host
         self._compares = bool(options.get("checksums", True))
+        self._odd_ranges = False
+        """Whether the server sends ranges, but says 200 of them, which obstore does not take."""
 
     def _ask(self, path: str, work: Callable[[Door], _T]) -> _T:
         """Return what ``work`` returns, with new credentials where those there were have ended."""
@@ -135,17 +138,26 @@ class Bucket:
         """Return bytes and metadata of an object, which is to be the one that was looked at."""
 
         def work(door: Door) -> tuple[Any, Mapping[str, Any]]:
-            fast = door.fast(path)
+            fast = None if part and self._odd_ranges else door.fast(path)
             if fast is not None:
                 options: dict[str, Any] = {"if_match": f'"{entry.tag}"'} if entry.tag else {}
                 if part:
                     options["range"] = part
-                got = obstore.get(fast, path, options=options)  # type: ignore[arg-type]
-                return got.bytes(), got.attributes
+                try:
+                    got = obstore.get(fast, path, options=options)  # type: ignore[arg-type]
+                except GenericError as error:
+                    if not part or "non-partial" not in str(error):
+                        raise
+                    self._odd_ranges = True
+                else:
+                    return got.bytes(), got.attributes
             words = {"IfMatch": f'"{entry.tag}"'} if entry.tag else {}
             if part:
                 words["Range"] = f"bytes={part[0]}-{part[1] - 1}"
             answer = door.client.get_object(Bucket=self._name, Key=path, **words)
+            if part and not answer.get("ContentRange", "").startswith(f"bytes {part[0]}-{part[1] - 1}/"):
+                answer["Body"].close()
+                raise DataError("the server sends no ranges of bytes", where=self._url(path))
             return answer["Body"].read(), answer["Metadata"]
 
         return self._ask(path, work)
