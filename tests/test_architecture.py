@@ -39,7 +39,16 @@ OUTSIDE = {
     "sites": {"pydantic", "pydantic_core", "tomlkit"},
     "schedulers": {"jinja2", "markupsafe"},
     "hosts": set(),
-    "worker": {"parsl", "zmq", "psutil", "cloudpickle", "tblib", "dill", "fsspec", "obstore", "botocore", "google"},
+    "worker": {"parsl", "zmq", "psutil", "cloudpickle", "tblib", "dill"}
+    | {
+        "fsspec",
+        "obstore",
+        "botocore",
+        "google",
+        "google_crc32c",
+        "requests",
+        "urllib3",
+    },  # of stores, when one is opened
     "output": {"rich"},
     "cli": {"click"},
 }

@@ -256,7 +256,7 @@ class Door:
             raise UsageError(f"there is no profile {self._options.get('profile')!r}: {error}", where=where) from error
         except (boto.ParamValidationError, boto.NoRegionError, ValueError) as error:
             raise UsageError(f"it cannot be asked for: {error}", where=where) from error
-        except (boto.HTTPClientError, boto.IncompleteReadError) as error:
+        except (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError) as error:
             raise BrokenTransferError(f"the connection broke: {error}", where=where) from error
         except boto.BotoCoreError as error:
             raise DataError(f"it cannot be asked for: {error}", where=where) from error

@@ -15,13 +15,12 @@ from pilotage.errors import BrokenTransferError, DataError, NotThereError, Usage
 from pilotage.worker.data.aws import PART, Door, ExpiredError
 from pilotage.worker.data.base import FOLDER, Entry, Meter
 from pilotage.worker.data.files import told
+from pilotage.worker.data.objects import EXECUTABLE, executable, folder_of, listed
 from pilotage.worker.data.pieces import PIECE, Pieces
 from pilotage.worker.data.places import Place
 
 PARTS = 10_000
 """As many as an upload may have."""
-MODE = "mode"
-"""The metadata that has a file's mode in octal, as rclone writes it."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _T = TypeVar("_T")
 
@@ -77,23 +76,21 @@ class Bucket:
                 raise
             else:
                 tag = found.get("ETag", "").strip('"')
-                return Entry("", size=found["ContentLength"], tag=tag, executable=_executable(found["Metadata"]))
-        folder = _folder(path)
-        listed = self._ask(path, lambda door: door.client.list_objects_v2(Bucket=self._name, Prefix=folder, MaxKeys=1))
-        if folder and not listed.get("Contents"):
+                return Entry("", size=found["ContentLength"], tag=tag, executable=executable(found["Metadata"]))
+        folder = folder_of(path)
+        found = self._ask(path, lambda door: door.client.list_objects_v2(Bucket=self._name, Prefix=folder, MaxKeys=1))
+        if folder and not found.get("Contents"):
             raise NotThereError("there is no such object or folder", where=self._url(path))
         return Entry("", FOLDER)
 
     def walk(self, path: str) -> Iterable[Entry]:
         """See `Store.walk`."""
-        folder = _folder(path)
+        folder = folder_of(path)
         for one in self._listed(folder):
             name = one["Key"][len(folder) :]
-            if one["Size"] or (name and not name.endswith("/")):
-                # one with content is no folder, whatever its name is, which copying refuses then
-                yield Entry(name, size=one["Size"], tag=one.get("ETag", "").strip('"'))
-            elif name:
-                yield Entry(name[:-1], FOLDER)
+            entry = listed(Entry(name, size=one["Size"], tag=one.get("ETag", "").strip('"')))
+            if entry is not None:
+                yield entry
 
     def _listed(self, prefix: str) -> Iterable[Mapping[str, Any]]:
         more: dict[str, str] = {}
@@ -131,7 +128,7 @@ class Bucket:
                 digest.update(data)
         if digest and digest.hexdigest() != entry.tag:
             self._differs(path, entry, digest.hexdigest())
-        if _executable(metadata):
+        if executable(metadata):
             os.chmod(target, os.stat(target).st_mode | 0o100)
 
     def _read(self, path: str, entry: Entry, part: tuple[int, int] | None) -> tuple[Any, Mapping[str, Any]]:
@@ -178,7 +175,7 @@ class Bucket:
         """See `Store.put`."""
         if not path or path.endswith("/"):
             raise UsageError("a file needs a name there", where=self._url(path))
-        metadata = {MODE: "0100755"} if entry.executable else {}
+        metadata = EXECUTABLE if entry.executable else {}
         with told(source), open(source, "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size > PART:
@@ -226,7 +223,7 @@ class Bucket:
 
     def make_folder(self, path: str) -> None:
         """See `Store.make_folder`."""
-        if folder := _folder(path):
+        if folder := folder_of(path):
             self._ask(path, lambda door: door.client.put_object(Bucket=self._name, Key=folder, Body=b""))
 
     def make_link(self, path: str, target: str) -> None:
@@ -237,7 +234,7 @@ class Bucket:
         """See `Store.remove`; a whole bucket is not."""
         if not path.strip("/"):
             raise UsageError("a whole bucket is not removed", where=self._url(path))
-        keys = [one["Key"] for one in self._listed(_folder(path))]
+        keys = [one["Key"] for one in self._listed(folder_of(path))]
         if not path.endswith("/"):
             keys.append(path)
         for begin in range(0, len(keys), 1000):
@@ -261,16 +258,3 @@ class Bucket:
         """See `Store.close`."""
         self._pieces.close()
         self._door.close()
-
-
-def _folder(path: str) -> str:
-    """Return what the names of all that is in a folder begin with."""
-    return path if not path or path.endswith("/") else f"{path}/"
-
-
-def _executable(metadata: Mapping[str, Any]) -> bool:
-    """Return whether metadata says so, in octal: s3fs-fuse writes the same in decimal, such as 33188."""
-    mode = str(metadata.get(MODE, ""))
-    return (
-        mode.startswith(("0", "100")) and mode.isdigit() and not set(mode) & {"8", "9"} and bool(int(mode, 8) & 0o100)
-    )
