@@ -186,9 +186,9 @@ def _fetch_folder(store: Store, place: Place, target: str, meter: Meter) -> None
     except ValueError as error:
         raise DataError(f"its listing is refused: {error}", where=shown(place.url)) from error
     meter.expect(entries)
-    for entry in entries:
-        folder = paths[entry.path] if entry.kind == FOLDER else os.path.dirname(paths[entry.path])
-        os.makedirs(folder, exist_ok=True)
+    folders = {entry.path if entry.kind == FOLDER else entry.path.rpartition("/")[0] for entry in entries}
+    for path in sorted(folders):
+        os.makedirs(os.path.join(target, path), exist_ok=True)
     root = place.path.rstrip("/")
     at_once(
         store.at_once,

@@ -87,7 +87,7 @@ def below(folder: str, path: str) -> str:
 
     ``path`` comes from a listing, which may be anybody's.
     """
-    parts = path.split("/")
-    if "\0" in path or path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+    padded = f"/{path}/"
+    if "\0" in path or "//" in padded or "/./" in padded or "/../" in padded:
         raise ValueError(f"{path!r} would not be below its folder")
-    return os.path.join(folder, *parts)
+    return os.path.join(folder, path)
