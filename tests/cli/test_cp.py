@@ -46,7 +46,7 @@ def cp(pilotage, project):
 
     def copy(*arguments, code=0, **more):
         done = pilotage.ask("cp", *arguments, **more)
-        assert done.returncode == code, done
+        assert code is None or done.returncode == code, done
         return done
 
     return copy
@@ -351,7 +351,8 @@ def test_a_dry_run(cp, project):
         ("nothing-like-it://someone:hunter2@somewhere/data.bin", "hunter2"),
     ],
 )
-def test_no_secret_of_a_url_is_shown(cp, project, url, secret):
+def test_no_secret_of_a_url_is_shown(cp, project, url, secret, monkeypatch):
+    monkeypatch.setattr("pilotage.worker.data.copying.PAUSE", 0)
     if not _has(url.partition(":")[0]):
         pytest.skip("there is no such store yet")
     for arguments in ((url, "new"), ("--json", url, "new"), (url, url, "new/")):

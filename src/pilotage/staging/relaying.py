@@ -72,7 +72,7 @@ def relay(source: Store, place: Place, entry: Entry, target: Store, to: Place, m
 def _file(disk: _Disk, source: Store, path: str, entry: Entry, url: str, target: Store, to: str, meter: Meter) -> None:
     with disk.room(entry, url) as between:
         fetch_file(source, path, entry, between, url, _Half(meter, 0))
-        found = of_file(between)._replace(executable=entry.executable, md5=entry.md5, crc32c=entry.crc32c)
+        found = of_file(between)._replace(md5=entry.md5, crc32c=entry.crc32c)  # some tell of the mode only with it
         put_file(target, between, to, found, _Half(meter, 1))
 
 
