@@ -117,9 +117,8 @@ class Worker:
 def small_pieces(monkeypatch):
     for module, name, value in [
         (from_driver, "PIECE", PIECE),
-        (from_driver, "SMALL", PIECE // 4),
         (from_driver, "FILES", 5),
-        (file_server, "FILES", 5),
+        (file_server, "ENTRIES", 5),
         (uploads, "OPEN", 2),
     ]:
         monkeypatch.setattr(module, name, value)
@@ -151,7 +150,7 @@ def make_tree(folder, files=12):
     for number in range(files):
         path = Path(folder) / f"part {number % 3}" / f"f#{number}%?.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.urandom(number * number * 20))
+        path.write_bytes(os.urandom(number * number * 30))
         if number % 4 == 0:
             path.chmod(0o755)
     (Path(folder) / "empty").mkdir()
@@ -220,7 +219,7 @@ def test_what_was_committed_is_not_changed_by_what_comes_late(driver, tmp_path):
 
 
 def test_many_small_files_take_few_round_trips(driver, tmp_path, monkeypatch):
-    for module, name in [(from_driver, "FILES"), (file_server, "FILES")]:
+    for module, name in [(from_driver, "FILES"), (file_server, "ENTRIES")]:
         monkeypatch.setattr(module, name, 500)
     for number in range(1000):
         (tmp_path / "driver" / f"f{number:04}").write_bytes(b"x")
@@ -419,7 +418,7 @@ class TestGrants:
 
     def test_what_is_granted_may_be_a_link(self, driver, there):
         (there / "latest").symlink_to("mine")
-        assert driver.store("latest").look(driver.at("latest/part 1/f#1%?.txt")).size == 20
+        assert driver.store("latest").look(driver.at("latest/part 1/f#1%?.txt")).size == 30
 
     def test_what_is_none(self, driver):
         with pytest.raises(UsageError):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from pilotage.errors import DeniedError
@@ -77,11 +78,60 @@ def spot(granted: str, path: str, *, follow: bool) -> Spot:
     return Spot(root, tuple(parts), name)
 
 
+class Folders:
+    """Opens folders below what is granted, and keeps the last one open: files come folder by folder.
+
+    Parameters
+    ----------
+    granted: see `spot`.
+    make: whether to make those that are not there.
+    """
+
+    def __init__(self, granted: str, *, make: bool = False) -> None:
+        self._granted = granted
+        self._make = make
+        self._kept = ExitStack()
+        self._last: tuple[str | None, Spot, int] | None = None
+
+    def of(self, path: str) -> tuple[int, Spot]:
+        """Open the folder that a path is in; return its descriptor, and the place. Raises OSError, DeniedError."""
+        above, _, name = path.rpartition("/")
+        key = above if path else None
+        if self._last is None or self._last[0] != key:
+            self.close()
+            place = spot(self._granted, path, follow=False)
+            self._last = key, place, self._kept.enter_context(place.folder(make=self._make))
+        elif name in ("", ".", "..") or "\0" in name:
+            raise DeniedError("it leads out of what is granted", where=f"{self._granted}/{path}")
+        _, place, folder = self._last
+        return folder, place._replace(name=name) if path else place
+
+    def close(self) -> None:
+        """Close the one that is open."""
+        self._last = None
+        self._kept.close()
+
+
+def opened_in(folders: Folders, granted: str, path: str) -> tuple[int, os.stat_result]:
+    """Open a file below what is granted; see `opened`."""
+    folder, place = folders.of(path)
+    try:
+        return _opened(folder, place)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return opened(spot(granted, path, follow=True))  # a link, which may stay within
+
+
 def opened(place: Spot) -> tuple[int, os.stat_result]:
     """Open a file to read it; return its descriptor and what is known of it. Raises OSError."""
     with place.folder() as folder:
-        # What is put there meanwhile may be a pipe, at whose other end nobody is.
-        descriptor = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        return _opened(folder, place)
+
+
+def _opened(folder: int, place: Spot) -> tuple[int, os.stat_result]:
+    # What is put there meanwhile may be a pipe, at whose other end nobody is.
+    descriptor = os.open(place.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     known = os.fstat(descriptor)
     if not stat.S_ISREG(known.st_mode):
         os.close(descriptor)

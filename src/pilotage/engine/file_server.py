@@ -5,6 +5,7 @@ It knows of no connection, so what asks may lose its own at any time and ask aga
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pilotage.engine.beneath import opened, spot
+from pilotage.engine.beneath import Folders, opened_in, spot
 from pilotage.engine.granting import Grants
 from pilotage.engine.listing import entries
 from pilotage.engine.parts import Noted
@@ -25,9 +26,9 @@ from pilotage.engine.uploads import Uploads, Whole
 from pilotage.errors import BrokenTransferError, DataError, DeniedError, NotThereError, UsageError
 from pilotage.journal import Journal
 from pilotage.worker.data.base import FOLDER, Entry, of_known
-from pilotage.worker.data.wire import FILES, PIECE, Message, granted
+from pilotage.worker.data.wire import ENTRIES, PIECE, Message, granted
 
-MOST = 4 * PIECE
+MOST = 16 * PIECE
 """Bytes of one reply, at most."""
 REMEMBERED = 10_000
 """Requests that have changed something and whose replies are known, should they come again."""
@@ -118,22 +119,23 @@ class FileServer:
         found: list[Entry] = []
         for entry in entries(place, said["after"]):
             found.append(entry)
-            if len(found) == FILES:
+            if len(found) == ENTRIES:
                 break
-        return {"entries": found, "more": len(found) == FILES}, b""
+        return {"entries": found, "more": len(found) == ENTRIES}, b""
 
     def _read(self, said: dict[str, Any]) -> Answer:
         root, pieces, tags, room = self._grants.checked(said["grant"], "read"), [], [], MOST
-        for path, offset, length in said["files"]:
-            said["path"] = path
-            file, known = opened(spot(root, path, follow=True))
-            try:
-                data = os.pread(file, min(length, room), offset)
-            finally:
-                os.close(file)
-            room -= len(data)
-            pieces.append(data)
-            tags.append([len(data), of_known(known).tag])
+        with contextlib.closing(Folders(root)) as folders:
+            for path, offset, length in said["files"]:
+                said["path"] = path
+                file, known = opened_in(folders, root, path)
+                try:
+                    data = os.pread(file, min(length, room), offset)
+                finally:
+                    os.close(file)
+                room -= len(data)
+                pieces.append(data)
+                tags.append([len(data), of_known(known).tag])
         payload = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return {"files": tags, "crc": zlib.crc32(payload) if said.get("crc") else None}, payload
 
@@ -148,10 +150,11 @@ class FileServer:
 
     def _store(self, said: dict[str, Any], data: memoryview) -> None:
         root, begin = self._grants.checked(said["grant"], "write"), 0
-        for path, size, crc, executable in said["files"]:
-            said["path"] = path
-            self.uploads.store(root, path, data[begin : begin + size], crc, executable=executable)
-            begin += size
+        with contextlib.closing(Folders(root, make=True)) as folders:
+            for path, size, crc, executable in said["files"]:
+                said["path"] = path
+                self.uploads.store(folders, path, data[begin : begin + size], crc, executable=executable)
+                begin += size
 
     def _folders(self, said: dict[str, Any], _data: memoryview) -> None:
         root = self._grants.checked(said["grant"], "write")

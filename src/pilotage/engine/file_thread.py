@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 ON_THE_WAY = 64 << 20
 """Bytes that wait to be sent, at most: the disk is faster than the network."""
-OF_ONE = 16
+OF_ONE = 32
 """Requests of one peer that wait; more than it may have under way."""
-SHARE = 8 * PIECE
+SHARE = 16 * PIECE
 """Bytes of one peer that wait to be sent, at most: one that is gone must not take the room of all."""
 SOON = 5
 """Milliseconds until it is looked again whether there is room."""

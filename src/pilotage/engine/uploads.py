@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pilotage.engine import parts
-from pilotage.engine.beneath import Spot, spot
+from pilotage.engine.beneath import Folders, Spot, spot
 from pilotage.engine.parts import Noted
 from pilotage.errors import BrokenTransferError, DeniedError
 from pilotage.worker.data.wire import whole_checksum
@@ -20,6 +21,7 @@ OPEN = 64
 """Files that are kept open between two pieces: where each is closed, a network file system writes it out."""
 REMEMBERED = 10_000
 """Uploads that are known to be over, so that a piece of theirs which comes late makes no new file."""
+NEW = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _ID = re.compile(r"[0-9a-f]{8,40}")
 
 
@@ -73,10 +75,7 @@ class Uploads:
             return
         one = self._of(granted, path, upload)
         file = self._opened(upload, one)
-        view, at = data, offset
-        while view:
-            written = os.pwrite(file, view, at)
-            view, at = view[written:], at + written
+        _write(file, data, offset)
         one.pieces[offset] = (offset, len(data), crc)
 
     def commit(self, granted: str, path: str, upload: str, whole: Whole) -> None:
@@ -98,17 +97,24 @@ class Uploads:
             raise
         self._forget(upload, is_whole=True)
 
-    def store(self, granted: str, path: str, data: memoryview, crc: int, *, executable: bool) -> None:
+    def store(self, folders: Folders, path: str, data: memoryview, crc: int, *, executable: bool) -> None:
         """Write a small file at once. Raises OSError, or a DataError."""
-        upload = os.urandom(8).hex()
-        whole = Whole(len(data), whole_checksum([(0, len(data), crc)] if data else ()), executable)
+        if zlib.crc32(data) != crc:
+            raise BrokenTransferError("what has come is not what was sent")
+        folder, place = folders.of(path)
+        self._noted.note(place.root, below=bool(place.parts))
+        part = parts.name_of(place.name, self._mark, os.urandom(6).hex())
         try:
-            if data:
-                self.write(granted, path, upload, 0, data, crc)
-            self.commit(granted, path, upload, whole)
-        finally:
-            self.discard(upload)
-            self._over.pop(upload, None)
+            file = os.open(part, NEW, 0o777 if executable else 0o666, dir_fd=folder)
+            try:
+                _write(file, data, 0)
+            finally:
+                os.close(file)
+            os.replace(part, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=folder)
+            raise
 
     def discard(self, upload: str) -> None:
         """Remove what has come of a file, which will not be whole."""
@@ -168,9 +174,8 @@ class Uploads:
             self._open.move_to_end(upload)
             return one.descriptor
         self._noted.note(one.place.root, below=bool(one.place.parts))
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with one.place.folder(make=True) as folder:
-            one.descriptor = os.open(one.part, flags, 0o666, dir_fd=folder)
+            one.descriptor = os.open(one.part, NEW, 0o666, dir_fd=folder)
         self._open[upload] = one
         if len(self._open) > OPEN:
             oldest, other = next(iter(self._open.items()))
@@ -188,6 +193,12 @@ class Uploads:
         self._over[upload] = is_whole
         while len(self._over) > REMEMBERED:
             self._over.popitem(last=False)
+
+
+def _write(file: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(file, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def finish(folder: int, one: Upload, whole: Whole) -> None:

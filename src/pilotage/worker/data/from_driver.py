@@ -6,6 +6,7 @@ driver has granted. In the driver itself, and where tasks are its threads, they 
 
 from __future__ import annotations
 
+import collections
 import os
 import secrets
 import zlib
@@ -18,7 +19,10 @@ from pilotage.worker.data.base import FILE, FOLDER, LINK, Entry, Meter, Store, l
 from pilotage.worker.data.files import Files
 from pilotage.worker.data.link import Connection, Request
 from pilotage.worker.data.places import Place, below
-from pilotage.worker.data.wire import FILES, PIECE, SMALL, Message, Mode, granted, whole_checksum
+from pilotage.worker.data.wire import FILES, PIECE, Message, Mode, granted, whole_checksum
+
+SILENCE = 60.0
+"""Seconds without a word of the driver after which it is given up, at least."""
 
 
 def from_driver(place: Place, options: Mapping[str, Any]) -> Store:
@@ -42,9 +46,10 @@ class FromDriver:
 
     def __init__(self, interchange: link.Interchange, options: Mapping[str, Any]) -> None:
         self._interchange = interchange
+        self._checks = interchange.keys is None  # CurveZMQ does so itself
         given = options.get("grant") or ()
         self._grants = [(granted(one), one) for one in ([given] if isinstance(given, str) else given)]
-        self._silence = max(interchange.threshold, float(options.get("silence") or 0))
+        self._silence = max(interchange.threshold, float(options.get("silence") or SILENCE))
 
     def look(self, path: str) -> Entry:
         """See `Store.look`."""
@@ -61,7 +66,7 @@ class FromDriver:
         """See `Store.get`."""
         at = self._at(path, "read")
         with self._connection() as driver, open(target, "xb", buffering=0) as file:
-            asked = (Request(at.reads([["", *piece]]), about=piece) for piece in _pieces(entry.size))
+            asked = (Request(at.reads([["", *piece]], self._checks), about=piece) for piece in _pieces(entry.size))
             for request, reply in driver.exchange(asked):
                 ((_, tag),), data = _checked(reply), reply.payload
                 _unchanged(at.path, entry, tag)
@@ -78,9 +83,9 @@ class FromDriver:
                     os.makedirs(below(target, entry.path), exist_ok=True)
             files = [entry for entry in entries if entry.kind == FILE]
             for entry in files:
-                if entry.size == 0 or entry.size > SMALL:  # of the others there is a reply
-                    _make(below(target, entry.path), entry, meter)
-            for request, reply in driver.exchange(_reads(at, files)):
+                if entry.size == 0 or entry.size > PIECE:  # of the others there is a reply
+                    os.close(_made(below(target, entry.path), entry, meter))
+            for request, reply in driver.exchange(_reads(at, files, self._checks)):
                 _take(at, request.about, reply, target, meter)
         for entry in entries:  # last: nothing is written through a link
             if entry.kind == LINK:
@@ -89,7 +94,7 @@ class FromDriver:
     def put(self, source: str, path: str, entry: Entry, meter: Meter) -> None:
         """See `Store.put`."""
         with self._connection() as driver:
-            _put(driver, self._at(path, "write"), source, entry, meter)
+            list(_put(driver, [_Upload(self._at(path, "write"), source, entry)], meter))
 
     def put_folder(self, source: str, path: str, meter: Meter) -> None:
         """See `WholeFolders.put_folder`."""
@@ -100,12 +105,13 @@ class FromDriver:
         with self._connection() as driver:
             for begin in range(0, len(folders), FILES):
                 driver.ask(at.says("folders", paths=at.all(folders[begin : begin + FILES])))
-            for request, _ in driver.exchange(_stores(at, source, [one for one in files if one.size <= SMALL])):
+            for request, _ in driver.exchange(_stores(at, source, [one for one in files if one.size <= PIECE])):
                 meter.add(len(request.payload), request.about)
-            for entry in files:
-                if entry.size > SMALL:
-                    _put(driver, at.of(entry.path), below(source, entry.path), entry, meter)
-                    meter.add(0, 1)
+            large = (
+                _Upload(at.of(entry.path), below(source, entry.path), entry) for entry in files if entry.size > PIECE
+            )
+            for _ in _put(driver, large, meter):
+                meter.add(0, 1)
             for begin in range(0, len(links), FILES):
                 some = [[at.below(path), target] for path, target in links[begin : begin + FILES]]
                 driver.ask(at.says("links", links=some))
@@ -161,8 +167,8 @@ class _At(NamedTuple):
     def all(self, paths: Iterable[str]) -> list[str]:
         return [self.below(path) for path in paths]
 
-    def reads(self, files: Iterable[list[Any]]) -> dict[str, Any]:
-        return self.says("read", crc=True, files=[[self.below(path), *piece] for path, *piece in files])
+    def reads(self, files: Iterable[list[Any]], crc: bool) -> dict[str, Any]:
+        return self.says("read", crc=crc, files=[[self.below(path), *piece] for path, *piece in files])
 
 
 def _listed(driver: Connection, at: _At) -> Iterator[Entry]:
@@ -194,13 +200,13 @@ def _batches(files: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield some
 
 
-def _reads(at: _At, files: list[Entry]) -> Iterator[Request]:
-    for some in _batches(entry for entry in files if 0 < entry.size <= SMALL):
-        yield Request(at.reads([entry.path, 0, entry.size] for entry in some), about=(some, 0))
+def _reads(at: _At, files: list[Entry], checks: bool) -> Iterator[Request]:
+    for some in _batches(entry for entry in files if 0 < entry.size <= PIECE):
+        yield Request(at.reads(([entry.path, 0, entry.size] for entry in some), checks), about=(some, 0))
     for entry in files:
-        if entry.size > SMALL:
+        if entry.size > PIECE:
             for begin, length in _pieces(entry.size):
-                yield Request(at.reads([[entry.path, begin, length]]), about=([entry], begin))
+                yield Request(at.reads([[entry.path, begin, length]], checks), about=([entry], begin))
 
 
 def _take(at: _At, about: tuple[list[Entry], int], reply: Message, target: str, meter: Meter) -> None:
@@ -209,10 +215,8 @@ def _take(at: _At, about: tuple[list[Entry], int], reply: Message, target: str, 
     for entry, (size, tag) in zip(entries, _checked(reply), strict=True):
         _unchanged(at.below(entry.path), entry, tag)
         data, begin = reply.payload[begin : begin + size], begin + size
-        path, is_small = below(target, entry.path), entry.size <= SMALL
-        if is_small:
-            _make(path, entry, meter)
-        file = os.open(path, os.O_WRONLY)
+        path = below(target, entry.path)
+        file = _made(path, entry, meter) if entry.size <= PIECE else os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             _write(file, data, offset)
         finally:
@@ -220,11 +224,12 @@ def _take(at: _At, about: tuple[list[Entry], int], reply: Message, target: str, 
         meter.add(size)
 
 
-def _make(path: str, entry: Entry, meter: Meter) -> None:
-    """Make a file that is empty yet."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o777 if entry.executable else 0o666)
-    os.close(file)
+def _made(path: str, entry: Entry, meter: Meter) -> int:
+    """Make a file that is empty yet; return its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    file = os.open(path, flags, 0o777 if entry.executable else 0o666)
     meter.add(0, 1)
+    return file
 
 
 def _write(file: int, data: memoryview, offset: int) -> None:
@@ -235,7 +240,8 @@ def _write(file: int, data: memoryview, offset: int) -> None:
 
 def _checked(reply: Message) -> list[tuple[int, str]]:
     """Return of each file in a reply its bytes and its tag. Raises BrokenTransferError where they are others."""
-    if zlib.crc32(reply.payload) != reply.head["crc"]:
+    crc = reply.head["crc"]
+    if crc is not None and crc != zlib.crc32(reply.payload):
         raise BrokenTransferError("what has come is not what the driver sent")
     return [(size, tag) for size, tag in reply.head["files"]]
 
@@ -256,33 +262,78 @@ def _stores(at: _At, source: str, files: list[Entry]) -> Iterator[Request]:
         yield Request(at.says("store", files=told), data, len(some))
 
 
-def _put(driver: Connection, at: _At, source: str, entry: Entry, meter: Meter) -> None:
-    """Send a file; at the driver it is there whole, or not at all."""
-    upload, sent, size = secrets.token_hex(12), list[tuple[int, int, int]](), 0
+class _Upload:
+    """A file on its way to the driver."""
 
-    def pieces() -> Iterator[Request]:
-        nonlocal size
-        with open(source, "rb", buffering=0) as file:
+    def __init__(self, at: _At, source: str, entry: Entry) -> None:
+        self.at = at
+        self.source = source
+        self.entry = entry
+        self.id = secrets.token_hex(12)
+        self.sent: list[tuple[int, int, int]] = []
+        self.unheard = 0
+        self.is_read = False
+
+    def pieces(self) -> Iterator[Request]:
+        """Yield what sends its pieces."""
+        begin = 0
+        with open(self.source, "rb", buffering=0) as file:
             while data := file.read(PIECE):
                 crc = zlib.crc32(data)
-                sent.append((size, len(data), crc))
-                yield Request(at.says("write", upload=upload, offset=size, crc=crc), data)
-                size += len(data)
+                self.sent.append((begin, len(data), crc))
+                self.unheard += 1
+                yield Request(self.at.says("write", upload=self.id, offset=begin, crc=crc), data, self)
+                begin += len(data)
+        self.is_read = True
+
+    def commit(self) -> Request:
+        """Return what gives it its name."""
+        size, checksum = sum(length for _, length, _ in self.sent), whole_checksum(self.sent)
+        executable = self.entry.executable
+        head = self.at.says("commit", upload=self.id, size=size, checksum=checksum, executable=executable)
+        return Request(head, b"", self)
+
+
+def _put(driver: Connection, uploads: Iterable[_Upload], meter: Meter) -> Iterator[_Upload]:
+    """Send files, and yield each that is whole at the driver; the others are not there, where this raises."""
+    begun: dict[str, _Upload] = {}
+    whole = collections.deque[Request]()
+
+    def asked() -> Iterator[Request]:
+        for upload in uploads:
+            begun[upload.id] = upload
+            for piece in upload.pieces():
+                yield piece
+                while whole:
+                    yield whole.popleft()
+            if not upload.unheard:  # the last reply has come before the file's end was seen
+                whole.append(upload.commit())
+
+    def heard(requests: Iterable[Request]) -> Iterator[_Upload]:
+        for request, _ in driver.exchange(requests):
+            upload: _Upload = request.about
+            if request.head["do"] == "commit":
+                del begun[upload.id]
+                yield upload
+                continue
+            meter.add(len(request.payload))
+            upload.unheard -= 1
+            if upload.is_read and not upload.unheard:
+                whole.append(upload.commit())
 
     try:
-        for request, _ in driver.exchange(pieces()):
-            meter.add(len(request.payload))
-        checksum = whole_checksum(sent)
-        driver.ask(at.says("commit", upload=upload, size=size, checksum=checksum, executable=entry.executable))
+        yield from heard(asked())
+        yield from heard(iter(whole))
     except BaseException:
         # Where it does not arrive, the driver's end finds out for itself that nothing more comes.
-        _discard(driver, at, upload)
+        _discard(driver, begun.values())
         raise
 
 
-def _discard(driver: Connection, at: _At, upload: str) -> None:
+def _discard(driver: Connection, uploads: Iterable[_Upload]) -> None:
     try:
         driver.silence = 5.0
-        driver.ask(at.says("discard", upload=upload))
+        for _ in driver.exchange(Request(one.at.says("discard", upload=one.id)) for one in uploads):
+            pass
     except Exception:  # noqa: S110  the error that it is about is told
         pass

@@ -18,7 +18,7 @@ from pilotage import errors
 from pilotage.errors import BrokenTransferError, DataError
 from pilotage.worker.data.wire import Buffer, Message, message_of
 
-WINDOW = 8
+WINDOW = 16
 """Requests that wait for their replies at once, at most."""
 SLOW, FAST = 2.0, 0.5
 """Seconds to a reply from which on fewer wait at once, and below which more do: what waits somewhere takes memory."""

@@ -23,12 +23,15 @@ DATA = b"\x00pilotage data\x00"
 """First bytes of every message."""
 NUMBER = 16
 """Bytes of a request's number, which no two requests share."""
-PIECE = 1 << 20
-"""Bytes of a file that travel in one message, at most; of small files as many as fit."""
-SMALL = 256 << 10
-"""Files up to so many bytes travel with others."""
-FILES = 1000
-"""Files that travel in one message, at most; and entries of a folder that are listed in one."""
+PIECE = 256 << 10
+"""Bytes that travel in one message, at most: of a file, or of as many small ones as fit.
+
+With four times as many, tasks beside a transfer wait longer; with fewer, moving them takes more of the processors.
+"""
+FILES = 100
+"""Files that travel in one message, at most: with slow disks a reply must not take too long."""
+ENTRIES = 1000
+"""Entries of a folder that are listed in one message, at most."""
 
 Mode: TypeAlias = Literal["read", "write"]
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
