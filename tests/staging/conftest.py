@@ -89,4 +89,5 @@ def temporary(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
     yield folder
+    assert not [str(path) for path in folder.glob("pilotage-data-*/**/*")]
     assert not list(folder.glob("pilotage-data-*"))

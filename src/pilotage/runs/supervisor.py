@@ -559,6 +559,7 @@ class Supervisor:
         for entry, reason in problems:
             level, words = ("warning", "") if ending.may_come(entry) else ("error", " cannot be ended")
             self.events.tell("left", f"{ending.describe([entry])[0]}{words}: {reason}", level)
+        _remove_data()
         state, reason = self._outcome(code)
         try:
             self.record.finish(state, code, reason)
@@ -684,6 +685,19 @@ def _touch(path: str) -> None:
         os.utime(path)
     except OSError:
         return
+
+
+def _remove_data() -> None:
+    """Remove what a driver or a block on this host that was killed has left of its tasks' data."""
+    folder = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  tempfile is not worth its memory here
+    try:
+        if not any(name.startswith("pilotage-data-") for name in os.listdir(folder)):  # noqa: PTH208
+            return
+    except OSError:
+        return
+    from pilotage.worker.data.scratch import remove_orphans
+
+    remove_orphans(folder)
 
 
 def _remove(path: str) -> None:

@@ -109,15 +109,22 @@ def main(argv: Sequence[str]) -> None:
     collect, remove = tails.node(sys.argv), _files_of_calls() if arguments.tunnelled else None
     remove_data = _data_of_tasks(arguments.data)
 
-    def after(code: int) -> None:
+    def remove_files() -> None:
         if remove is not None:
             remove()
         remove_data()
+
+    def first_remove(how: str, told: bool) -> None:
+        remove_files()  # a run that ends does not wait long, and what is told takes time on a busy node
+        farewell(how, told)
+
+    def after(code: int) -> None:
+        remove_files()
         collect(code)
 
     container = os.environ.pop("PILOTAGE_HOLDER", "")
     holder = processes.from_text(container) if container else None
-    guarded(manage, arguments.driver, asked, after, farewell, holder)
+    guarded(manage, arguments.driver, asked, after, first_remove, holder)
 
 
 def _files_of_calls() -> Callable[[], None]:

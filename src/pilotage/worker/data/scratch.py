@@ -31,15 +31,23 @@ def claim(folders: Callable[[], list[str]]) -> Callable[[], None]:
     return lambda: _sweep(folders(), lambda name: name == own)
 
 
+def remove_orphans(folder: str) -> None:
+    """Remove what processes of this host that were killed have left below ``folder``."""
+    _sweep([folder], _is_orphan)
+
+
 def scratch(above: str | None) -> str:
     """Return this block's folder below ``above`` (the temporary folder when None), which is made. Raises OSError."""
+    place = above or tempfile.gettempdir()
     owner = os.environ.get(VARIABLE)
     if owner is None:  # a driver with threads, or a pool that is not ours
         owner = os.environ[VARIABLE] = _own_name()
         atexit.register(_remove_at_exit, owner, os.getpid())
-        _known.append(above or tempfile.gettempdir())
-        _sweep(_known, _is_orphan)
-    folder = os.path.join(above or tempfile.gettempdir(), owner)
+        _known[:] = [owner]
+    if _known[:1] == [owner] and place not in _known:
+        _known.append(place)
+        remove_orphans(place)
+    folder = os.path.join(place, owner)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.stat(folder).st_uid != os.geteuid():
         raise PermissionError(f"{folder} is another user's")
@@ -54,11 +62,12 @@ def task_folder(above: str | None) -> str:
 
 
 _known: list[str] = []
+"""Of a process that nothing ends up after: its name, and the folders in which it has data."""
 
 
 def _remove_at_exit(owner: str, process: int) -> None:
     if os.getpid() == process:
-        _sweep(_known, lambda name: name == owner)
+        _sweep(_known[1:], lambda name: name == owner)
 
 
 def _own_name() -> str:
