@@ -79,14 +79,20 @@ def fill(keeper):
 REMOTE = [name for name, module in SERVERS.items() if name not in (HERE, "driver") and module.KEEPER.folders]
 
 
-@pytest.mark.parametrize("target", [*REMOTE, HERE])
-@pytest.mark.parametrize("source", [*REMOTE, HERE])
+def pairs():
+    """Yield all pairs of servers; of those between two of different kinds one is enough in a hurry."""
+    for source in (*REMOTE, HERE):
+        for target in (*REMOTE, HERE):
+            quick = source == target or HERE in (source, target) or (source, target) == ("over_ssh", "s3")
+            if (source, target) != (HERE, HERE):  # is in test_cp.py
+                yield pytest.param(source, target, marks=() if quick else pytest.mark.slow, id=f"{source}-{target}")
+
+
+@pytest.mark.parametrize(("source", "target"), pairs())
 def test_a_folder(keepers, cp, source, target):
     from_, to = keepers(source, target)
     wanted = fill(from_)
     wanted = {name: data for name, data in wanted.items() if name.partition("/")[0] not in to.cannot}
-    if (source, target) == (HERE, HERE):
-        pytest.skip("is in test_cp.py")
     to.write("out/in/one", b"old")
     to.write("out/in/other", b"stays")
     found = cp([from_, to], from_.at("in"), to.at("out/"))
@@ -105,8 +111,10 @@ def test_a_folder(keepers, cp, source, target):
     assert (found["bytes"], found["files"]) == (sum(map(len, wanted.values())), len(wanted))
 
 
-@pytest.mark.parametrize("target", [*REMOTE, HERE])
-@pytest.mark.parametrize("source", [name for name, module in SERVERS.items() if name not in (HERE, "driver")])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [*[pair for pair in pairs() if pair.values[0] != HERE], *[("web", name) for name in (*REMOTE, HERE)]],
+)
 def test_a_file(keepers, cp, source, target):
     from_, to = keepers(source, target)
     data = os.urandom(6_000_000)
