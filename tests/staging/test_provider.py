@@ -301,3 +301,44 @@ def test_inputs_may_be_changed_where_that_is_said(site, run, project):
     assert found["first"] == found["second"] == "text changed"
     assert (project / "in").read_text() == "text"
     assert (project / "dir/x").read_text() == "x"
+
+
+def test_what_is_used_where_it_is_is_found_from_a_sandbox(run, project):
+    write(project, {"in.txt": "text"})
+    run(
+        """
+        @stage(sandbox=True)
+        @bash_app
+        def copy(inputs=(), outputs=(), stdout=None, stderr=None):
+            return f"cat {inputs[0]} > {outputs[0]}; echo said; echo and more >&2"
+
+        pilotage.load()
+        copy(inputs=[File("in.txt")], outputs=[File("out.txt")], stdout="said", stderr=("more", "w")).result()
+        copy(inputs=[ParslFile("in.txt")], outputs=[ParslFile("theirs.txt")], stdout=Path("path")).result()
+        """
+    )
+    written = {name: (project / name).read_text() for name in ("out.txt", "said", "theirs.txt", "path")}
+    assert written == {"out.txt": "text", "said": "said\n", "theirs.txt": "text", "path": "said\n"}
+    assert (project / "more").read_text().endswith("and more\n")
+
+
+@pytest.mark.parametrize("site", ["threads", "workers"])
+def test_a_call_that_may_change_its_inputs_leaves_what_it_sees_itself_as_it_is(site, run, project):
+    write(project, {"in": "text", "plain": "text"})
+    found = run(
+        """
+        @stage(writable=True)
+        @python_app
+        def writes(one, inputs=()):
+            for file in (one, *inputs):
+                with open(file, "a") as text:
+                    text.write(" changed")
+            return [open(file).read() for file in (one, *inputs)]
+
+        pilotage.load()
+        tell(texts=writes(File("in"), inputs=[ParslFile("plain"), File("file:in")]).result())
+        """,
+        site,
+    )
+    assert found["texts"] == ["text changed"] * 3
+    assert [(project / name).read_text() for name in ("in", "plain")] == ["text", "text"]

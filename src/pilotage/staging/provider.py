@@ -17,8 +17,8 @@ from parsl.utils import RepresentationMixin
 from pilotage.errors import UsageError
 from pilotage.worker.data.older import Placed
 from pilotage.worker.data.places import Place, place_of, shown
-from pilotage.worker.data.staged import staged
-from pilotage.worker.data.things import IN, OUT, File, is_folder, mark
+from pilotage.worker.data.staged import options_of, staged
+from pilotage.worker.data.things import IN, OUT, is_folder, mark
 
 if TYPE_CHECKING:
     from parsl.data_provider.data_manager import DataManager
@@ -56,14 +56,14 @@ class Staging(ParslStaging, RepresentationMixin):
         self._made: set[str] = set()
 
     def can_stage_in(self, file: ParslFile) -> bool:
-        """Return whether a file is brought by this; one that workers see, or that is theirs, is not."""
+        """Return whether this sees to a file; one that is the workers' own, or goes with its call, is left alone."""
         if file.scheme in THEIRS:
             return False
         place = place_of(file.url)
         if place.scheme != "file":
             return True
         if self.shared:
-            return isinstance(file, Placed) or (isinstance(file, File) and file.local is not None)
+            return True
         path = os.path.abspath(place.path)
         if path in self._made or is_folder(file):
             return path in self._made or os.path.isdir(path)
@@ -88,6 +88,8 @@ class Staging(ParslStaging, RepresentationMixin):
     ) -> DataFuture | None:
         """Mark a file for its worker; return a future where this process copies it first."""
         place = place_of(file.url)
+        if self._is_used_where_it_is(file):
+            return None
         if place.scheme in BY_DRIVER:
             self._mark_here(dm, file, IN, place)
             return None
@@ -122,7 +124,11 @@ class Staging(ParslStaging, RepresentationMixin):
     def replace_task(
         self, dm: DataManager, executor: str, file: ParslFile, func: Callable[..., Any]
     ) -> Callable[..., Any]:
-        """Let the task bring what is marked."""
+        """Let the task bring what is marked; a copy of what it may change, though it sees the file itself."""
+        if self._is_used_where_it_is(file):
+            if not options_of(func).get("writable"):
+                return func
+            self._mark_here(dm, file, IN, place_of(file.url))
         return _staged(func)
 
     def replace_task_stage_out(
@@ -130,6 +136,12 @@ class Staging(ParslStaging, RepresentationMixin):
     ) -> Callable[..., Any]:
         """Let the task bring what is marked."""
         return _staged(func)
+
+    def _is_used_where_it_is(self, file: ParslFile) -> bool:
+        """Return whether workers see an input, and its task asks for no other path."""
+        if not self.shared or place_of(file.url).scheme != "file":
+            return False
+        return not isinstance(file, Placed) and getattr(file, "local", None) is None
 
     def mark_path(self, dm: DataManager, file: ParslFile, role: str, path: str, **more: Any) -> None:
         """Mark a file that is a path of this machine: nodes that do not see it may ask for it."""
