@@ -113,15 +113,15 @@ class Web:
         more = {"Range": f"bytes={begin}-", "If-Range": entry.tag} if begin else {}
         with self._client.ask("GET", url, more) as answer:
             answer.check(url)
+            tag = _tag(answer, answer.size)
+            if entry.tag and tag and tag != entry.tag:
+                raise BrokenTransferError("it was changed meanwhile", where=shown(url))
             if begin and answer.status != 206:  # all of it comes once more
                 meter.add(-begin)
                 file.seek(0)
                 file.truncate()
             elif begin and not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
                 raise BrokenTransferError("what comes is not the rest that was asked for", where=shown(url))
-            tag = _tag(answer, answer.size)
-            if entry.tag and tag and not begin and tag != entry.tag:
-                raise BrokenTransferError("it was changed meanwhile", where=shown(url))
             buffer = memoryview(bytearray(PIECE))
             while count := answer.read_into(buffer):
                 view = buffer[:count]
