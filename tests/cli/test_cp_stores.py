@@ -88,7 +88,7 @@ def pairs():
                 yield pytest.param(source, target, marks=() if quick else pytest.mark.slow, id=f"{source}-{target}")
 
 
-@pytest.mark.parametrize(("source", "target"), pairs())
+@pytest.mark.parametrize(("source", "target"), list(pairs()))
 def test_a_folder(keepers, cp, source, target):
     from_, to = keepers(source, target)
     wanted = fill(from_)
