@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from pilotage.errors import SiteValueError
 from pilotage.sites.base import Absolute, Line, Model
 from pilotage.sites.keeping import size
 
@@ -72,7 +73,10 @@ class Staging(Model):
     @field_validator("cache_size")
     @classmethod
     def _is_a_size(cls, value: str) -> str:
-        size(value)
+        try:
+            size(value)
+        except SiteValueError as error:  # which is told with file and line
+            raise ValueError(f"{error.message}: {error.hint}") from error
         return value
 
     @field_validator("fsspec")

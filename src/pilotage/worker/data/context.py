@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -61,10 +62,18 @@ def parsed(lines: Iterable[str]) -> Context:
 
 
 def _text(value: Any) -> str:
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = str(value)
+    # A profile may be called 2024: in quotes, a text that looks like something else is a text.
+    return (
+        json.dumps(text) if isinstance(value, str) and (text[:1] == '"' or not isinstance(_value(text), str)) else text
+    )
 
 
 def _value(text: str) -> Any:
+    if text[:1] == '"':
+        return json.loads(text)
     if text in ("yes", "no"):
         return text == "yes"
     try:
