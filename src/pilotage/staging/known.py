@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from pilotage.worker.data import arrived
 from pilotage.worker.data.cache import known_by
 from pilotage.worker.data.context import Context
 from pilotage.worker.data.copying import once_more
-from pilotage.worker.data.places import place_of
+from pilotage.worker.data.places import place_of, shown
 from pilotage.worker.data.stores import store_of
 from pilotage.worker.data.things import IN, mark_of
 
@@ -38,20 +39,23 @@ def state_of(url: str, options: Mapping[str, Mapping[str, Any]] | None = None) -
 
 
 def read_by(task: TaskRecord) -> dict[str, str]:
-    """Return what a call that has run has read, URL by URL, and what it was known by."""
+    """Return what a call that has run has read, by names of its URLs without secrets, and what it was known by."""
     found: dict[str, str] = {}
     for file in _inputs(task):
         mark = mark_of(file)
         state = arrived.taken(mark["id"]) if mark is not None and mark["role"] == IN else state_of(_here(file))
         if state is not None:
-            found[file.url if mark is not None else _here(file)] = state
+            found[_name(file.url if mark is not None else _here(file))] = state
     return found
 
 
 def has_changed(read: Mapping[str, str], task: TaskRecord) -> bool:
     """Return whether something that a call has read, as `read_by` tells it, is another now."""
-    options = options_for(task) if read else {}
-    return any(state_of(url, options) != state for url, state in read.items())
+    if not read:
+        return False
+    options = options_for(task)
+    urls = {_name(url): url for file in _inputs(task) for url in (file.url, _here(file))}
+    return any(state_of(urls.get(name, name), options) != state for name, state in read.items())
 
 
 def is_there(file: File, task: TaskRecord) -> bool:
@@ -78,6 +82,13 @@ def _inputs(task: TaskRecord) -> Iterator[File]:
             yield value
 
 
+def _name(url: str) -> str:
+    """Return by what a URL is known in a run's folder: itself, but for what it may have of secrets."""
+    if shown(url) == url:
+        return url
+    return f"{shown(url)} {hashlib.sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
 def _here(file: File) -> str:
     """Return a path as a URL that means the same wherever it is asked."""
     place = place_of(file.url)
@@ -92,5 +103,5 @@ def _file_for_memo(file: File, output_ref: bool = False) -> bytes:
         return name.encode("utf-8", "surrogatepass")
     state = state_of(file.url)
     if state is None:
-        raise ValueError(f"what is at {file.url} cannot be seen from here")
+        raise ValueError(f"what is at {shown(file.url)} cannot be seen from here")
     return f"{name}\0{state}".encode("utf-8", "surrogatepass")

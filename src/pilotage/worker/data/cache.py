@@ -70,7 +70,7 @@ class Cache:
                 return Found(known, cached=True)
             failed = note.read().get("failed")
             if failed and failed["at"] > began:  # while this waited for it
-                raise BrokenTransferError(failed["words"], where=place.url)
+                raise BrokenTransferError(failed["words"], where=str(place))
             self._remove(name)
             self._make_room(size)
             try:

@@ -78,7 +78,11 @@ class Files:
             _make_above(path)
             new = beside(path)
             os.symlink(target, new)
-            os.replace(new, path)
+            try:
+                os.replace(new, path)
+            except OSError:
+                os.unlink(new)
+                raise
 
     def remove(self, path: str) -> None:
         """See `Store.remove`."""

@@ -69,15 +69,21 @@ def _path(path: str, url: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return a URL without what it may have of secrets: a password before ``@``, and what signs a web address."""
+    """Return a URL without what it may have of secrets: a password before ``@``, and what signs a web address.
+
+    Of a web address the user is not shown either.
+    """
     found = _SCHEME.match(url)
     if found is None or not url.startswith("//", found.end()) or found[1].lower() in PATHS | {"pw"}:
         return url
     host, slash, path = url[found.end() + 2 :].partition("/")
     user, at, name = host.rpartition("@")
-    if at and ":" in user:
+    is_web = found[1].lower() in WEB
+    if at and is_web:  # a token may be in the user's place
+        host = f"***@{name}"
+    elif at and ":" in user:
         host = f"{user.partition(':')[0]}:***@{name}"
-    if found[1].lower() in WEB and "?" in path:
+    if is_web and "?" in path:
         path = f"{path.partition('?')[0]}?..."
     return f"{url[: found.end()]}//{host}{slash}{path}"
 

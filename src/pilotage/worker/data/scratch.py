@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 
@@ -49,8 +51,9 @@ def scratch(above: str | None) -> str:
         remove_orphans(place)
     folder = os.path.join(place, owner)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.stat(folder).st_uid != os.geteuid():
-        raise PermissionError(f"{folder} is another user's")
+    known = os.lstat(folder)  # in a folder that all may write into, somebody may have put a link under this name
+    if known.st_uid != os.geteuid() or not stat.S_ISDIR(known.st_mode):
+        raise PermissionError(errno.EPERM, "it is another user's, or no folder", folder)
     return folder
 
 
