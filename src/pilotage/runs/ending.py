@@ -128,12 +128,14 @@ def _group_of(pid: int) -> int | None:
 
 
 def end_temporary_file(entry: Entry) -> str | None:
-    """Remove a file; a folder of rings is collected first, since whoever should have removed it was killed."""
+    """Remove a file, or a folder of data; one of rings is collected first, as who should have removed it was killed."""
     path = entry.what.get("path")
     if not isinstance(path, str):
         return "the entry has no path"
     if entry.what.get("rings"):
         return _end_rings(path, entry)
+    if entry.what.get("data"):
+        return _end_data(path, entry)
     try:
         os.unlink(path)  # noqa: PTH108  pathlib is not worth its memory in the supervisor
     except FileNotFoundError:
@@ -149,6 +151,16 @@ def _end_rings(folder: str, entry: Entry) -> str | None:
     from pilotage.worker import tails
 
     return tails.end_folder(folder, keep=True)
+
+
+def _end_data(folder: str, entry: Entry) -> str | None:
+    if entry.what.get("host") != processes.host():
+        return f"it is on host {entry.what.get('host')}"
+    from pilotage.worker.data.scratch import remove_tree
+
+    if os.path.lexists(folder):
+        remove_tree(folder)
+    return f"{folder} cannot be removed" if os.path.lexists(folder) else None
 
 
 def _end_batch_jobs(entries: Sequence[Entry]) -> dict[str, str]:

@@ -65,15 +65,9 @@ class Bucket:
         """See `Store.look`."""
         if path and not path.endswith("/"):
             try:
-                found = self._ask(path, lambda door: door.client.head_object(Bucket=self._name, Key=path))
+                found = self._head(path)
             except NotThereError:
                 pass
-            except BrokenTransferError:
-                raise
-            except DataError:
-                # the answer to HEAD has no words, which tell a lack of rights from keys that are wrong or have ended
-                self._ask(path, lambda door: door.client.get_object(Bucket=self._name, Key=path, Range="bytes=0-0"))
-                raise
             else:
                 tag = found.get("ETag", "").strip('"')
                 return Entry("", size=found["ContentLength"], tag=tag, executable=executable(found["Metadata"]))
@@ -82,6 +76,22 @@ class Bucket:
         if folder and not found.get("Contents"):
             raise NotThereError("there is no such object or folder", where=self._url(path))
         return Entry("", FOLDER)
+
+    def _head(self, path: str) -> Mapping[str, Any]:
+        def ask() -> Mapping[str, Any]:
+            found: Mapping[str, Any] = self._ask(
+                path, lambda door: door.client.head_object(Bucket=self._name, Key=path)
+            )
+            return found
+
+        try:
+            return ask()
+        except (NotThereError, BrokenTransferError):
+            raise
+        except DataError:
+            # the answer to HEAD has no words, which tell a lack of rights from keys that are wrong or have ended
+            self._ask(path, lambda door: door.client.get_object(Bucket=self._name, Key=path, Range="bytes=0-0"))
+        return ask()  # those that had ended are new now
 
     def walk(self, path: str) -> Iterable[Entry]:
         """See `Store.walk`."""

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Callable
 
 from pilotage.worker import processes
@@ -41,20 +42,30 @@ def remove_orphans(folder: str) -> None:
 def scratch(above: str | None) -> str:
     """Return this block's folder below ``above`` (the temporary folder when None), which is made. Raises OSError."""
     place = above or tempfile.gettempdir()
-    owner = os.environ.get(VARIABLE)
-    if owner is None:  # a driver with threads, or a pool that is not ours
-        owner = os.environ[VARIABLE] = _own_name()
-        atexit.register(_remove_at_exit, owner, os.getpid())
-        _known[:] = [owner]
-    if _known[:1] == [owner] and place not in _known:
-        _known.append(place)
-        remove_orphans(place)
-    folder = os.path.join(place, owner)
+    with _lock:
+        owner = os.environ.get(VARIABLE)
+        if owner is None:  # a driver with threads, or a pool that is not ours
+            owner = os.environ[VARIABLE] = _own_name()
+            atexit.register(_remove_at_exit, owner, os.getpid())
+            _own[:] = [owner]
+        folder = os.path.join(place, owner)
+        if owner in _own and place not in _known:
+            remove_orphans(place)
+            _known[place] = _note(folder)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     known = os.lstat(folder)  # in a folder that all may write into, somebody may have put a link under this name
     if known.st_uid != os.geteuid() or not stat.S_ISDIR(known.st_mode):
         raise PermissionError(errno.EPERM, "it is another user's, or no folder", folder)
     return folder
+
+
+def _note(folder: str) -> str:
+    """Write a folder into the journal of this process's run, should run and process be killed; return the key."""
+    try:
+        from pilotage import journal  # which a worker need not have
+    except ImportError:
+        return ""
+    return journal.intend("temporary_file", path=folder, data=True, host=processes.host())
 
 
 def task_folder(above: str | None) -> str:
@@ -64,13 +75,22 @@ def task_folder(above: str | None) -> str:
     return folder
 
 
-_known: list[str] = []
-"""Of a process that nothing ends up after: its name, and the folders in which it has data."""
+_lock = threading.Lock()
+_own: list[str] = []
+"""The name of a process that nothing cleans up after."""
+_known: dict[str, str] = {}
+"""The folders in which it has data, and their keys in the run's journal."""
 
 
 def _remove_at_exit(owner: str, process: int) -> None:
-    if os.getpid() == process:
-        _sweep(_known[1:], lambda name: name == owner)
+    if os.getpid() != process:
+        return
+    _sweep(list(_known), lambda name: name == owner)
+    for place, key in _known.items():
+        if key and not os.path.lexists(os.path.join(place, owner)):
+            from pilotage import journal
+
+            journal.ended(key, "removed")
 
 
 def _own_name() -> str:
