@@ -30,6 +30,8 @@ class Fault:
     rate: bytes a second that pass.
     first: requests (of ``methods``, where given; of HTTP alone) or connections that are let through before.
     times: how often it happens, None for always.
+    body: of that answer.
+    says: what the head of a request has where it is to meet this; HTTP only.
     """
 
     answer: int | None = None
@@ -41,6 +43,8 @@ class Fault:
     first: int = 0
     times: int | None = 1
     methods: tuple = ()
+    body: bytes = b""
+    says: bytes = b""
     met: int = 0
     passed: int = 0
 
@@ -124,12 +128,13 @@ class _Proxy:
 
         stack.callback(close)
 
-    def _next(self, method=""):
+    def _next(self, method="", head=b""):
         """Return the fault that a request or connection meets, None where it goes through."""
         with self._lock:
             self.seen += 1
             for fault in self.faults:
-                if method and fault.methods and method not in fault.methods:
+                kept_out = method and fault.methods and method not in fault.methods
+                if kept_out or fault.says not in head:
                     continue
                 if fault.first > 0:
                     fault.first -= 1
@@ -201,7 +206,7 @@ class HttpProxy(_Proxy):
     def _one(self, head, asks, answers, client, server):
         method, path, _ = head[0].decode("latin-1").split(" ", 2)
         known = _headers(head)
-        fault = self._next(method)
+        fault = self._next(method, b"".join(head))
         record = [method, path, 0]
         self.requests.append(record)
         if known.get("expect", "").lower() == "100-continue":
@@ -211,9 +216,9 @@ class HttpProxy(_Proxy):
             for _ in _body(asks, known, method):
                 pass
             record[2] = fault.answer
-            lines = [f"HTTP/1.1 {fault.answer} a fault", "Content-Length: 0"]
+            lines = [f"HTTP/1.1 {fault.answer} a fault", f"Content-Length: {len(fault.body)}"]
             lines += [f"{name}: {value}" for name, value in fault.headers.items()]
-            client.sendall("\r\n".join([*lines, "", ""]).encode())
+            client.sendall("\r\n".join([*lines, "", ""]).encode() + (b"" if method == "HEAD" else fault.body))
             return
         server.sendall(b"".join(head) + b"\r\n")
         up, down = (fault, None) if fault is not None and fault.up else (None, fault)

@@ -17,3 +17,18 @@ if WITHOUT == "watch" and "pilotage.engine.interchange" in sys.orig_argv:
 
 if WITHOUT == "session" and "pilotage.engine.interchange" in sys.orig_argv:
     os.setsid = lambda: None
+
+if WITHOUT in ("patience", "names", "cache") and {"pilotage.worker.pool", "pilotage.engine.interchange"} & set(
+    sys.orig_argv
+):
+    from pilotage.worker.data import cache, copying
+
+    if WITHOUT == "patience":
+        copying.TRIES = 1
+    if WITHOUT == "names":
+        from pilotage.engine import parts
+
+        copying.beside = lambda path: path
+        parts.name_of = lambda name, *_: name
+    if WITHOUT == "cache":
+        cache.Cache.get = lambda *_: None
