@@ -25,11 +25,11 @@ def unpack(stream: Any, target: str, meter: Meter, url: str) -> None:
     Modes are kept but for what would let others write, and links as they are. Raises DataError for what is refused,
     BrokenTransferError where the stream breaks off, and OSError where nothing can be written.
     """
-    made = _Made(target, url)
+    forward = _Forward(stream)
+    whole: Any = forward  # what tarfile asks of a file is less than it says
+    made = _Made(target, url, forward)
     try:
-        with tarfile.open(
-            fileobj=stream, mode="r|", bufsize=PIECE, encoding="utf-8", errors="surrogateescape"
-        ) as archive:
+        with tarfile.open(fileobj=whole, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
             for member in archive:
                 made.add(archive, member, meter)
                 archive.members = []  # type: ignore[attr-defined]  # it would keep all that it has seen
@@ -40,11 +40,42 @@ def unpack(stream: Any, target: str, meter: Meter, url: str) -> None:
         raise DataError("its listing is refused: it has two things of one name", where=url) from error
 
 
+class _Forward:
+    """A pipe as a file that is read from its beginning to its end; tarfile's own copies all that it holds each time."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._held, self._at = stream, memoryview(b""), 0
+
+    def tell(self) -> int:
+        """Return how much was read."""
+        return self._at
+
+    def seek(self, position: int) -> int:
+        """Go on to ``position``, which is further on."""
+        while self._at < position and self.read(min(position - self._at, PIECE)):
+            pass
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        """Return ``size`` bytes, less at the end."""
+        found = bytes(self._held[:size])
+        self._held = self._held[size:]
+        if len(found) < size:
+            parts = [found]
+            while (left := size - sum(map(len, parts))) and (piece := self._stream.read(PIECE)):
+                parts.append(piece[:left])
+                self._held = memoryview(piece)[left:]
+            found = b"".join(parts)
+        self._at += len(found)
+        return found
+
+
 class _Made:
     """What of an archive has been made in a folder."""
 
-    def __init__(self, folder: str, url: str) -> None:
-        self._folder, self._url = folder, url
+    def __init__(self, folder: str, url: str, stream: _Forward) -> None:
+        self._folder, self._url, self._stream = folder, url, stream
+        self._folders = {folder}
         self._files: dict[str, str] = {}
         self._modes: list[tuple[str, int]] = []
         self._links: dict[str, str] = {}
@@ -55,17 +86,17 @@ class _Made:
             return
         path = self._path(name)
         if member.isdir():
-            os.makedirs(path, exist_ok=True)
+            self._make(path)
             self._modes.append((path, member.mode & 0o755 | 0o700))
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._make(os.path.dirname(path))
         if member.issym():
             self._links[path] = member.linkname
         elif member.islnk():
             self._same(path, self._path(member.linkname.removeprefix("./")), name)
         elif member.isreg():
             with open(path, "xb", buffering=0) as file:
-                content = archive.extractfile(member)
+                content = archive.extractfile(member) if member.issparse() else self._stream
                 _copy(content, file.write, member.size, meter, f"{self._url}/{name}")
                 os.fchmod(file.fileno(), member.mode & 0o755 | 0o600)
             self._files[path] = name
@@ -78,6 +109,11 @@ class _Made:
             os.symlink(target, path)
         for path, mode in reversed(self._modes):
             os.chmod(path, mode)
+
+    def _make(self, folder: str) -> None:
+        if folder not in self._folders:
+            os.makedirs(folder, exist_ok=True)
+            self._folders.add(folder)
 
     def _same(self, path: str, other: str, name: str) -> None:
         """Make what has two names, which was seen by the first."""
