@@ -459,3 +459,54 @@ def test_an_executor_that_is_not_pilotages_is_named(project, pilotage):
     )
     done = pilotage.run([sys.executable, "s.py"])
     assert "its executor is not pilotage's" in done.stderr
+
+
+SERVER = """
+import hashlib, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+box = {"/in": b"text"}
+
+class Box(BaseHTTPRequestHandler):
+    def do_HEAD(self, body=False):
+        found = box.get(self.path)
+        self.send_response(404 if found is None else 200)
+        self.send_header("Content-Length", str(len(found or b"")))
+        if found is not None:
+            self.send_header("ETag", '"' + hashlib.md5(found).hexdigest() + '"')
+        self.end_headers()
+        if body:
+            self.wfile.write(found or b"")
+    def do_GET(self):
+        self.do_HEAD(body=True)
+    def do_PUT(self):
+        time.sleep(0.5)  # the task is done by then
+        box[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+
+server = ThreadingHTTPServer(("127.0.0.1", 0), Box)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url = f"http://127.0.0.1:{server.server_port}"
+"""
+
+
+def test_what_the_driver_copies_is_there_when_the_result_is(run):
+    found = run(
+        """
+        pilotage.load()
+        future = in_bash("cat {x} > {out}; echo changed >> {x}", inputs_dict={"x": entry(url + "/in", "x")},
+                         outputs_dict={"out": entry(url + "/out-{number}", "out")}, number=7)
+        tell(code=future.result(), there=box.get("/out-7", b"").decode(), outputs=len(future.outputs))
+        tell(failed=failure(in_bash, "true", outputs_dict={"out": entry(url + "/never", "out")}), url=url)
+        tell(box=list(box), source=box["/in"].decode())
+        server.shutdown()
+        """,
+        apps=APPS + SERVER,
+        staging='http = { copied_by = "driver" }',
+    )
+    assert (found["code"], found["there"], found["outputs"]) == (0, "text", 0)
+    assert (found["failed"]["kind"], found["failed"]["where"]) == ("StageOutError", found["url"] + "/never")
+    assert (found["box"], found["source"]) == (["/in", "/out-7"], "text")
