@@ -510,3 +510,34 @@ def test_what_the_driver_copies_is_there_when_the_result_is(run):
     assert (found["code"], found["there"], found["outputs"]) == (0, "text", 0)
     assert (found["failed"]["kind"], found["failed"]["where"]) == ("StageOutError", found["url"] + "/never")
     assert (found["box"], found["source"]) == (["/in", "/out-7"], "text")
+
+
+def test_calls_go_on_where_workers_do_not_see_the_drivers_files(run, project, tmp_path):
+    (project / "in.txt").write_text("text")
+    found = run(
+        f"""
+        @pilotage.fallback("first", "second")
+        @log_app
+        @stage_app("host")
+        @python_app
+        def where(inputs_dict={{}}, outputs_dict={{}}):
+            import os
+            try:
+                os.mkdir({str(tmp_path / "first")!r})
+                os.kill(os.getpid(), 9)
+            except FileExistsError:
+                pass
+            with open(outputs_dict["out"]["worker_path"], "w") as file:
+                file.write(open(inputs_dict["x"]["worker_path"]).read())
+            return 1
+        parsl.load()
+        x = {{"type": "file", "global_path": "pw://{{cwd}}/in.txt", "worker_path": "x"}}
+        out = {{"type": "file", "global_path": "pw://{{cwd}}/out.txt", "worker_path": "o"}}
+        tell(where=where(inputs_dict={{"x": x}}, outputs_dict={{"out": out}}).result())
+        """,
+        "first=workers",
+        "--site",
+        "second=apart",
+    )
+    assert found["where"] == 1
+    assert (project / "out.txt").read_text() == "text"
