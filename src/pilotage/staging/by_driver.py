@@ -38,7 +38,7 @@ def bring(staging: Staging, dm: DataManager, place: Place, file: File, parent: F
     def work() -> None:
         meter, began = Meter(), time.monotonic()
         store = store_of(Context(options=staging.options), place)
-        path = os.path.join(task_folder(None), place.name)
+        path = _within(task_folder(None), place)
         found = Cache(os.path.join(scratch(None), "cache"), SIZE).get(store, place, path, meter)
         if found is None:
             fetch(store, place, path, meter)
@@ -51,10 +51,12 @@ def bring(staging: Staging, dm: DataManager, place: Place, file: File, parent: F
 def take(staging: Staging, dm: DataManager, place: Place, file: File, task: Future[Any]) -> Future[Any]:
     """Mark ``file`` so that it comes here; return a future that is done once it is at its place, after ``task``."""
     folder = task_folder(None)
-    path = os.path.join(folder, place.name)
+    path = _within(folder, place)
     staging.mark_path(dm, file, OUT, path, name=place.name, shown=place.url)
 
     def work() -> None:
+        if getattr(task, "task_record", {}).get("from_memo"):  # it has not run; its outputs are where they are
+            return
         meter, began = Meter(), time.monotonic()
         publish(store_of(Context(options=staging.options), place), path, place, meter)
         _tell(place, OUT, meter, began)
@@ -62,6 +64,11 @@ def take(staging: Staging, dm: DataManager, place: Place, file: File, task: Futu
     future = _after(task, lambda: _told(work, place, StageOutError))
     future.add_done_callback(lambda _: remove_tree_or_file(folder))
     return future
+
+
+def _within(folder: str, place: Place) -> str:
+    """Return where a file or folder is in a folder of its own; a whole bucket has no name."""
+    return os.path.join(folder, place.name if place.name not in ("", ".", "..") else "data")
 
 
 def _told(work: Callable[[], None], place: Place, kind: type[StageInError | StageOutError]) -> None:

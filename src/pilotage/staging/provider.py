@@ -30,7 +30,8 @@ BY_DRIVER = frozenset({"file", "driver"})
 SMALL = 32 << 10
 """Bytes of a file that goes with its call, where workers do not see it; larger ones are fetched once a node."""
 _staged = functools.lru_cache(maxsize=1000)(staged)
-_claims: weakref.WeakKeyDictionary[DataManager, dict[tuple[str, str, str], str]] = weakref.WeakKeyDictionary()
+_Key = tuple[str, str, str]
+_claims: weakref.WeakKeyDictionary[DataManager, dict[_Key, weakref.ref[Future[Any]]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -108,7 +109,7 @@ class Staging(ParslStaging, RepresentationMixin):
         """
         place = place_of(file.url)
         if not (place.scheme == "file" and self.shared) or isinstance(file, Placed):
-            _claim(dm, place)
+            _claim(dm, place, app_fu)
         if place.scheme in BY_DRIVER:
             if place.scheme == "file" and not self.shared:
                 self._made.add(os.path.abspath(place.path))
@@ -166,15 +167,29 @@ def _granted(dm: DataManager, path: str, mode: Literal["read", "write"]) -> list
     return found
 
 
-def _claim(dm: DataManager, place: Place) -> None:
-    """Take a URL for the output of one task; raises UsageError where it is another's."""
+def _claim(dm: DataManager, place: Place, task: Future[Any]) -> None:
+    """Take a URL for the output of one task, unless that fails; raises UsageError where it is another's."""
     path = os.path.abspath(place.path) if place.scheme in BY_DRIVER else place.path.rstrip("/")
     key = ("driver" if place.scheme == "file" else place.scheme, place.host, path)
     with _lock:
         claims = _claims.setdefault(dm, {})
-        if key in claims:
+        if key in claims and not _has_failed(claims[key]()):
+            for taken in [one for one, by in claims.items() if by() is task]:
+                del claims[taken]  # it is not called
             raise UsageError(
                 f"{shown(place.url)} is an output of two tasks, of which one would replace the other's",
                 hint="give each a name of its own, such as one with a number",
             )
-        claims[key] = place.url
+        claims[key] = own = weakref.ref(task)
+
+    def settle(done: Future[Any]) -> None:
+        if _has_failed(done):
+            with _lock:
+                if claims.get(key) is own:
+                    del claims[key]
+
+    task.add_done_callback(settle)
+
+
+def _has_failed(task: Future[Any] | None) -> bool:
+    return task is not None and task.done() and task.exception() is not None
