@@ -67,23 +67,33 @@ def in_namespaces(wanted):
 
 
 @contextlib.contextmanager
+def kept(pids):
+    """Keep the host names' namespaces of processes, and give them; others would get the numbers of what is gone."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(open(f"/proc/{pid}/ns/uts")) for pid in pids]
+        found = {os.readlink(f"/proc/self/fd/{file.fileno()}") for file in files}
+        yield found - {os.readlink("/proc/self/ns/uts")}
+
+
+@contextlib.contextmanager
 def started(kind, share, nodes=2, **options):
     """Start a cluster in a folder of its own; in the end nothing of it may be left."""
     if why := reason():
         pytest.skip(why)
-    before, held = machine(), set()
+    before = machine()
     parent = Path(f"/var/lib/pilotage-test-{uuid.uuid4().hex[:8]}")
     lab = kind(parent / kind.kind, **options)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setenv("XDG_CACHE_HOME", CACHE)
+        held = set()
         try:
             lab.up(nodes, share=share)
             yield lab
-            held = namespaces(host.process for host in hosts.holders(lab.folder))
+            held = stack.enter_context(kept(host.process for host in hosts.holders(lab.folder)))
             assert held, "the cluster was there to the end"
         finally:
             lab.down()
-    assert in_namespaces(held) == []
+        assert in_namespaces(held) == []
     assert not parent.exists(), "the cluster has left files"
     after = machine()
     assert after == before, {what: (before[what], after[what]) for what in after if after[what] != before[what]}
