@@ -107,7 +107,7 @@ class Drivers:
             [sys.executable, "-m", "venv", "--without-pip", python],
             [*install, "--compile-bytecode", "--python", f"{python}/bin/python", *names],
         ):
-            self._lab.host("laptop").run(argv)
+            self._lab.host("laptop").run(argv, timeout=400)  # it compiles, on a machine that has others to serve
         shutil.rmtree(packages)
         return python
 
