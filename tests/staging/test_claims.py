@@ -1,6 +1,7 @@
 """What the driver keeps of outputs: whose a URL is, and what it copies itself."""
 
 import os
+import tempfile
 import types
 from concurrent.futures import Future
 
@@ -50,6 +51,7 @@ def test_a_call_that_is_refused_takes_nothing():
 def bucket(tmp_path, monkeypatch):
     """The folder that is a bucket."""
     monkeypatch.setenv(scratch.VARIABLE, f"{scratch.PREFIX}1.2.3")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "bucket").mkdir()
     (tmp_path / "bucket" / "x").write_text("text")
 

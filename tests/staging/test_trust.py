@@ -1,6 +1,7 @@
 """What others could do with what is kept of data: names in a shared folder, and secrets in a URL."""
 
 import os
+import tempfile
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from parsl.data_provider.files import File as ParslFile
 from pilotage.errors import BrokenTransferError, DataError
 from pilotage.staging import known
 from pilotage.staging.known import has_changed, read_by
-from pilotage.worker.data import scratch
+from pilotage.worker.data import scratch, ssh_connection
 from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache
 from pilotage.worker.data.files import Files
@@ -94,3 +95,11 @@ def test_what_is_kept_of_a_call_has_no_secret_of_its_inputs(monkeypatch):
     assert not has_changed(read, task)
     states[SIGNED] = "second"
     assert has_changed(read, task)
+
+
+def test_a_workers_connection_of_ssh_leaves_nothing_that_does_not_go_with_the_block(tmp_path, monkeypatch):
+    monkeypatch.setenv(scratch.VARIABLE, f"{scratch.PREFIX}1.2.3")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ssh_connection, "LONGEST", 1000)
+    folder = ssh_connection._socket_folder()
+    assert os.path.dirname(folder) == str(tmp_path / f"{scratch.PREFIX}1.2.3")

@@ -17,6 +17,7 @@ import tempfile
 import threading
 
 from pilotage.errors import BrokenTransferError, MissingExtraError, UsageError
+from pilotage.worker.data import scratch
 from pilotage.worker.data.ssh_shell import Session, Shell, Streams
 from pilotage.worker.data.ssh_words import HELD, command_line, refusal
 
@@ -222,8 +223,12 @@ def _close_all() -> None:
 
 
 def _socket_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="pilotage-data-")
+    """Return a new folder for a socket: in the block's own where this is a worker, which may end without a word."""
+    if scratch.VARIABLE in os.environ:
+        folder = tempfile.mkdtemp(prefix="ssh-", dir=scratch.scratch(None))
+    else:
+        folder = tempfile.mkdtemp(prefix=scratch.PREFIX)
     if len(os.fsencode(folder)) > LONGEST:
         os.rmdir(folder)
-        folder = tempfile.mkdtemp(prefix="pilotage-data-", dir="/tmp")
+        folder = tempfile.mkdtemp(prefix=scratch.PREFIX, dir="/tmp")
     return folder

@@ -23,6 +23,7 @@ from parsl.data_provider.files import File
 from pilotage.errors import PilotageError, StageInError, StageOutError, UnsupportedError, UsageError
 from pilotage.worker import channel
 from pilotage.worker.data import accounts, context, older, stores
+from pilotage.worker.data.arguments import STREAMS, marked, outside
 from pilotage.worker.data.arrived import Arrived, remember
 from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache, known_by
@@ -30,13 +31,12 @@ from pilotage.worker.data.copying import fetch, publish
 from pilotage.worker.data.naming import Names
 from pilotage.worker.data.places import Place, below, place_of, shown
 from pilotage.worker.data.scratch import remove_tree, scratch, task_folder
-from pilotage.worker.data.things import IN, MARK, OUT, is_folder, mark_of
+from pilotage.worker.data.things import IN, OUT, is_folder, mark_of
 
 AT_ONCE = 4
 """Inputs or outputs of one call that are moved at once; each may be a folder, of which more files are."""
 OPTIONS = "__pilotage_stage__"
 """Attribute of a function that `stage` has marked."""
-STREAMS = ("stdout", "stderr")
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
@@ -106,10 +106,10 @@ def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
     Raises StageInError before the call has begun, StageOutError when it has ended; both name the URL.
     """
-    files = list(_marked(args, kwargs))
+    files = list(marked(args, kwargs))
     options = options_of(function)
     if options.get("sandbox"):
-        kwargs = _outside(args, kwargs)
+        kwargs = outside(args, kwargs)
     call = Call(files, options)
     with call.folder():
         call.bring_in()
@@ -382,32 +382,3 @@ def _shown(file: File) -> str:
 
 def _url(file: File) -> str:
     return str((mark_of(file) or {})["url"])
-
-
-def _marked(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    """Yield the Files of a call that Parsl looks for, as far as they are marked; each once."""
-    return (file for file in _files(args, kwargs) if MARK in vars(file))
-
-
-def _files(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[File]:
-    seen: set[int] = set()
-    values = [*args, *kwargs.values(), *(kwargs.get("inputs") or ()), *(kwargs.get("outputs") or ())]
-    for value in values:
-        if isinstance(value, File) and id(value) not in seen:
-            seen.add(id(value))
-            yield value
-
-
-def _outside(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's ``kwargs`` for a folder of its own: what is used where it is begins in the one there was."""
-    for file in _files(args, kwargs):
-        if MARK not in vars(file) and file.scheme == "file" and file.local_path is None:
-            file.local_path = os.path.abspath(file.path)
-    found = dict(kwargs)
-    for name in STREAMS:
-        given = kwargs.get(name)
-        if isinstance(given, str | os.PathLike) and not isinstance(given, File):
-            found[name] = os.path.abspath(given)
-        elif isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str | os.PathLike):
-            found[name] = os.path.abspath(given[0]), given[1]
-    return found
