@@ -64,23 +64,25 @@ def hang(proxy, bucket):
     "target",
     ["worker", pytest.param("manager", marks=pytest.mark.slow), pytest.param("cancel", marks=pytest.mark.slow)],
 )
-def test_a_task_is_killed_while_it_is_brought_its_inputs(data_run, bucket, data_matrix, project, target):
+def test_a_task_is_killed_while_it_is_brought_its_inputs(data_run, bucket, data_matrix, tmp_path, target):
     with HttpProxy(bucket.port) as proxy, data_matrix.trial(*KILLED_MID_DOWNLOAD[target]) as trial:
-        run = data_run([], APART.format(proxy.url), workers=2, retries=2)
+        cache = tmp_path / "cache"
+        kept = f"cache = '{cache}'\n" if target == "cancel" else ""
+        run = data_run([], kept + APART.format(proxy.url), workers=2, retries=2)
         tasks, sizes = fetched(bucket, run.here, 4)
         run.plan(tasks)
         hung = hang(proxy, bucket)
         results = {f"{number}.result": 4 * SIZE for number in range(4)}
-        with Watcher([run.temporary], sizes) as watcher, Watcher([run.here / "out"], results) as outputs:
+        with Watcher([run.temporary, cache], sizes) as watcher, Watcher([run.here / "out"], results) as outputs:
             run.start()
             until(lambda: all(one.met for one in hung), lambda: run.told())
-            assert run.left_on_node()  # what there is to be left
+            assert run.left_on_node(cache)  # what there is to be left
             run.remember()
             if target == "cancel":
                 assert run.pilotage("cancel", run.run_folders()[0].name).returncode == 0
                 assert run.ends() == "cancelled"
                 run.is_gone()
-                assert not run.left_on_node()
+                assert not run.left_on_node(cache)
                 proxy.drop()
                 run.goes_on()
                 trial.came = "cancelled; resumed"

@@ -328,3 +328,55 @@ def test_the_lock_is_not_held_when_it_is_over(source, got, tmp_path):
     with pytest.raises(DataError):
         got(source / "not-there")
     assert issubclass(BrokenTransferError, DataError)
+
+
+def test_what_a_killed_process_has_begun_is_removed_and_what_a_living_one_makes_is_not(store, source, tmp_path):
+    def wait(path, target):
+        with open(target, "w") as file:
+            file.write("half")
+        os.close(began[1])
+        time.sleep(600)
+
+    folder, processes = tmp_path / "cache", []
+    Cache(str(folder), 1_000_000).get(store, make(source / "whole"), str(tmp_path / "whole"), Meter())
+    for name in ("killed", "alive"):
+        began = os.pipe()
+        fetching = Counting(tmp_path / "other", wait)
+        place = make(source / name)
+        processes.append(
+            fork.Process(
+                target=Cache(str(folder), 1_000_000).get, args=(fetching, place, str(tmp_path / name), Meter())
+            )
+        )
+        processes[-1].start()
+        os.close(began[1])
+        assert os.read(began[0], 1) == b""  # it has written a half
+        os.close(began[0])
+    try:
+        parts = {path.name for path in folder.glob(".*.part")}
+        assert len(parts) == 2
+        processes[0].kill()
+        processes[0].join()
+        caching.remove_unfinished(str(folder))
+        left = {path.name for path in folder.glob(".*.part")}
+        assert len(left) == 1
+        assert left < parts
+        processes[1].kill()
+        processes[1].join()
+        # One that was killed between the rename and its note is no entry either.
+        entry = next(path for path in folder.glob("*") if path.suffix == "" and not path.name.startswith("."))
+        caching.remove_unfinished(str(folder))
+        assert entry.exists()
+        entry.with_suffix(".json").write_text("")
+        caching.remove_unfinished(str(folder))
+        assert not entry.exists()
+        assert not list(folder.glob(".*.part"))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+def make(path):
+    path.write_text("text")
+    return place_of(str(path))

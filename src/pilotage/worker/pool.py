@@ -155,8 +155,18 @@ def _data_of_tasks(lines: Sequence[str]) -> Callable[[], None]:
     from pilotage.worker.data import context, scratch
 
     os.environ[context.VARIABLE] = "\n".join(lines)
-    folders = [folder for folder in (context.parsed(lines).cache, tempfile.gettempdir()) if folder]
-    return scratch.claim(lambda: folders)
+    cache = context.parsed(lines).cache
+    folders = [folder for folder in (cache, tempfile.gettempdir()) if folder]
+    remove = scratch.claim(lambda: folders)
+    if cache is None:
+        return remove
+    from pilotage.worker.data.cache import remove_unfinished  # now: a run that ends does not wait long
+
+    def remove_all() -> None:
+        remove()
+        remove_unfinished(cache)
+
+    return remove_all
 
 
 def _share_out(known: argparse.Namespace, on_each: int, told: list[str]) -> Sequence[Mapping[str, str]] | None:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from pilotage.worker.data.scratch import remove_tree
 
 FOLDER_BYTES = 4096
 """What a file or folder is counted for besides its content."""
+_ENTRY = re.compile(r"\.?([0-9a-f]{32})(?:\.[0-9a-f]+\.part)?")
+"""The name of an entry, or of a part of one."""
 
 
 class Found(NamedTuple):
@@ -71,7 +74,7 @@ class Cache:
             failed = note.read().get("failed")
             if failed and failed["at"] > began:  # while this waited for it
                 raise BrokenTransferError(failed["words"], where=str(place))
-            self._remove(name)
+            _remove(self._folder, name)
             self._make_room(size)
             try:
                 fetch(store, place, path, meter, entry)
@@ -82,12 +85,6 @@ class Cache:
             note.write({"bytes": _size(path), "used": time.time(), "is": _state(path), "url": str(place)})
             link(path, target)
         return Found(known, cached=False)
-
-    def _remove(self, name: str) -> None:
-        """Remove what is left of an entry whose lock is held: nobody else makes it."""
-        for one in os.listdir(self._folder):
-            if one == name or (one.startswith(f".{name}.") and one.endswith(".part")):
-                remove_tree_or_file(os.path.join(self._folder, one))
 
     def _make_room(self, size: int) -> None:
         notes = []
@@ -108,6 +105,27 @@ class Cache:
                 remove_tree_or_file(path)
                 file.truncate(0)
                 total -= bytes_
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what processes have left in a cache's folder that were killed while they fetched."""
+    with contextlib.suppress(OSError):
+        names = set(os.listdir(folder))
+        found = [one for one in map(_ENTRY.fullmatch, names) if one and f"{one[1]}.json" in names]
+        parts = {one[1] for one in found if one[0] != one[1]}
+        for name in {one[1] for one in found}:
+            with contextlib.suppress(OSError), open(os.path.join(folder, f"{name}.json"), "rb+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_whole = "bytes" in Note(file.fileno()).read()
+                if name in parts or not is_whole:
+                    _remove(folder, name, but_whole=is_whole)
+
+
+def _remove(folder: str, name: str, *, but_whole: bool = False) -> None:
+    """Remove what is left of an entry whose lock is held: nobody else makes it."""
+    for one in os.listdir(folder):
+        if (one == name and not but_whole) or (one.startswith(f".{name}.") and one.endswith(".part")):
+            remove_tree_or_file(os.path.join(folder, one))
 
 
 @contextlib.contextmanager
