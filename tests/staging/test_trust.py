@@ -1,5 +1,6 @@
 """What others could do with what is kept of data: names in a shared folder, and secrets in a URL."""
 
+import dataclasses
 import os
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache
 from pilotage.worker.data.files import Files
 from pilotage.worker.data.places import place_of, shown
+from pilotage.worker.data.staged import in_sandbox, once_staged, stage
 
 SIGNED = "https://storage.example/in.csv?signature=hunter2"
 
@@ -32,6 +34,22 @@ def test_a_link_that_somebody_has_put_where_a_blocks_folder_would_be_is_not_foll
     with pytest.raises(PermissionError, match="another user"):
         scratch.task_folder(str(tmp_path))
     assert not any((tmp_path / "home").iterdir())
+
+
+@dataclasses.dataclass
+class Adding:
+    """What has no hash, as an app may be made of."""
+
+    count: int
+
+    def __call__(self, value):
+        return value + self.count
+
+
+def test_a_function_without_a_hash_may_be_called_and_have_files():
+    assert in_sandbox(Adding(2))(1) == 3
+    assert in_sandbox(stage(sandbox=True)(Adding(2))).args == (Adding(2),)
+    assert once_staged(Adding(2)).args == (Adding(2),)
 
 
 def test_a_link_that_cannot_be_made_leaves_nothing(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import weakref
@@ -17,7 +16,7 @@ from parsl.utils import RepresentationMixin
 from pilotage.errors import UsageError
 from pilotage.worker.data.older import Placed
 from pilotage.worker.data.places import Place, place_of, shown
-from pilotage.worker.data.staged import options_of, staged
+from pilotage.worker.data.staged import once_staged, options_of
 from pilotage.worker.data.things import IN, OUT, is_folder, mark
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ THEIRS = frozenset({"zip", "globus"})
 BY_DRIVER = frozenset({"file", "driver"})
 SMALL = 32 << 10
 """Bytes of a file that goes with its call, where workers do not see it; larger ones are fetched once a node."""
-_staged = functools.lru_cache(maxsize=1000)(staged)
 _Key = tuple[str, str, str]
 _claims: weakref.WeakKeyDictionary[DataManager, dict[_Key, weakref.ref[Future[Any]]]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
@@ -130,13 +128,13 @@ class Staging(ParslStaging, RepresentationMixin):
             if not options_of(func).get("writable"):
                 return func
             self._mark_here(dm, file, IN, place_of(file.url))
-        return _staged(func)
+        return once_staged(func)
 
     def replace_task_stage_out(
         self, dm: DataManager, executor: str, file: ParslFile, func: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Let the task bring what is marked."""
-        return _staged(func)
+        return once_staged(func)
 
     def _is_used_where_it_is(self, file: ParslFile) -> bool:
         """Return whether workers see an input, and its task asks for no other path."""

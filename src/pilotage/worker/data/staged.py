@@ -95,10 +95,29 @@ def options_of(function: Callable[..., Any]) -> Mapping[str, Any]:
     return {}
 
 
-@functools.lru_cache(maxsize=1000)
+def once_staged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `staged`, and of a function the same each time, since it is serialized once."""
+    try:
+        return _once_staged(function)
+    except TypeError:  # it has no hash
+        return staged(function)
+
+
 def in_sandbox(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return what runs a function in a folder of its own where `stage` says so, though it may have no files."""
-    return staged(function) if options_of(function).get("sandbox") else function
+    try:
+        wanted = _wants_sandbox(function)
+    except TypeError:  # it has no hash
+        wanted = options_of(function).get("sandbox", False)
+    return once_staged(function) if wanted else function
+
+
+_once_staged = functools.lru_cache(maxsize=1000)(staged)
+
+
+@functools.lru_cache(maxsize=1000)
+def _wants_sandbox(function: Callable[..., Any]) -> bool:
+    return bool(options_of(function).get("sandbox"))
 
 
 def run(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
