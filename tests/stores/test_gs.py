@@ -158,6 +158,13 @@ def test_what_google_says_of_an_upload_is_told_without_its_address(keeper, fault
     assert keeper.names() == set()
 
 
+def test_no_request_is_made_besides(keeper, faults, opened, tmp_path):
+    keeper.write("file", b"x")
+    store, place = opened("file")
+    fetch(store, place, str(tmp_path / "file"))
+    assert len(faults.seen) == 2
+
+
 def test_a_bucket_that_is_not_there(keeper, faults, tmp_path):
     for url in ("gs://nobody-has-this/x", "gs://nobody-has-this"):
         place = place_of(url)

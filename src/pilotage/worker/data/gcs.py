@@ -69,6 +69,9 @@ class Bucket:
         if self._options.get("anonymous"):
             words["credentials"] = AnonymousCredentials()
         client = storage.Client(project=self._options.get("project", "none"), **words)
+        vars(client)["_bucket_metadata_cache"] = (
+            None  # it asks for the bucket's own metadata, for traces that nobody makes
+        )
         # by itself it keeps ten connections, and throws away what more threads have used
         adapter = requests.adapters.HTTPAdapter(pool_maxsize=self.at_once + 8)
         for scheme in ("https://", "http://"):
