@@ -139,17 +139,27 @@ class _Proxy:
                 if fault.first > 0:
                     fault.first -= 1
                 elif fault.times is None or fault.times > 0:
-                    fault.times = fault.times and fault.times - 1
+                    if fault.cut is None:
+                        fault.times = fault.times and fault.times - 1
                     if fault.answer is not None:
                         fault.met += 1
                     return fault
         return None
 
+    def _meets(self, fault):
+        """Return whether a cut happens now: a small body has left it to a larger one, and two at once share it."""
+        with self._lock:
+            if fault.times == 0:
+                return False
+            fault.times = fault.times and fault.times - 1
+            fault.met += 1
+            return True
+
     def _pass(self, data, to, fault, done, client):
         """Send ``data``, of which ``done`` bytes have gone before, as far as a fault lets it; return the new count."""
-        if fault is not None and fault.cut is not None and done + len(data) > fault.after:
+        over = fault is not None and fault.cut is not None and done <= fault.after < done + len(data)
+        if over and self._meets(fault):
             to.sendall(data[: fault.after - done])
-            fault.met += 1
             self._cut(fault.cut, client)
         if fault is not None and fault.rate is not None:
             fault.met += 1

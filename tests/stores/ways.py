@@ -8,10 +8,11 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import quote
 
 from pilotage.worker.data.base import open_store
 from pilotage.worker.data.places import place_of
-from stores import over_ssh, s3, web
+from stores import gs, over_ssh, s3, web
 from stores.faults import HttpProxy, TcpProxy
 
 
@@ -74,6 +75,21 @@ def of_s3(folder, name):
 
 
 @contextmanager
+def of_gs(folder, name):
+    with gs.serve(folder) as keeper_of:
+        keeper = keeper_of(name)
+        with HttpProxy(int(keeper.endpoint.rpartition(":")[2])) as proxy:
+            objects = f"{proxy.url}/storage/v1/b/{keeper.bucket.name}/o"
+
+            def plain(path):
+                return _get(f"{objects}/{quote(f'{keeper.folder_name}/{path}', safe='')}?alt=media")
+
+            way = Way(keeper, proxy, keeper.url, keeper.options, plain)
+            keeper.environment = {"STORAGE_EMULATOR_HOST": proxy.url}
+            yield way
+
+
+@contextmanager
 def of_ssh(folder, name):
     """Not in ``folder``, whose path is too long for some sockets."""
     with ExitStack() as stack:
@@ -100,5 +116,5 @@ def of_ssh(folder, name):
         yield way
 
 
-WAYS = {"web": of_web, "s3": of_s3, "over_ssh": of_ssh}
-OF_HTTP = ("web", "s3")
+WAYS = {"web": of_web, "s3": of_s3, "gs": of_gs, "over_ssh": of_ssh}
+OF_HTTP = ("web", "s3", "gs")

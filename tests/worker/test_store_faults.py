@@ -116,7 +116,7 @@ def test_a_connection_that_breaks_while_a_file_comes(way, tmp_path, cut):
 @EVERY
 @pytest.mark.parametrize("cut", [RESET, TRUNCATE])
 def test_a_connection_that_breaks_while_a_file_goes(way, tmp_path, cut):
-    fault = way.proxy.add(cut=cut, after=AFTER, up=True, methods=("PUT",))
+    fault = way.proxy.add(cut=cut, after=AFTER, up=True, methods=("PUT", "POST"))
     goes(way, tmp_path)
     assert fault.met == 1
     assert way.keeper.names() == {"file"}
@@ -151,7 +151,7 @@ def test_one_that_never_says_anything_more(way, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("way", ["web", "over_ssh", pytest.param("s3", marks=pytest.mark.slow)], indirect=True)
 def test_a_server_that_stops_reading_what_goes(way, tmp_path):
-    fault = way.proxy.add(cut=HANG, after=AFTER, up=True, methods=("PUT",))
+    fault = way.proxy.add(cut=HANG, after=AFTER, up=True, methods=("PUT", "POST"))
     goes(way, tmp_path, silence=4)
     assert fault.met == 1
 
@@ -203,7 +203,7 @@ publish(store, source, place) if source else fetch(store, place, target)
 
 def killed(way, *words):
     """Start a process that moves the file, slowly, and kill it when some of it has moved; nothing of it runs on."""
-    fault = way.proxy.add(rate=2_000_000, up=bool(words[0]), methods=("PUT", "GET"), times=None)
+    fault = way.proxy.add(rate=2_000_000, up=bool(words[0]), methods=("PUT", "POST", "GET"), times=None)
     options = {"silence": 20, **way.options}
     command = [sys.executable, "-c", MOVES, str(way.place("file").url), repr(options), *words]
     with subprocess.Popen(command) as process:
