@@ -13,7 +13,7 @@ from pilotage.worker.data.base import Meter, open_store
 from pilotage.worker.data.copying import fetch, publish
 from pilotage.worker.data.places import place_of, shown
 from stores import web
-from stores.faults import RESET, TRUNCATE, HttpProxy
+from stores.faults import TRUNCATE, HttpProxy
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_what_breaks_off_is_gone_on_with(server, tmp_path, pauses, way, goes_on)
     keep(server, "file", data)
     meter = Meter()
     with HttpProxy(server.server_port) as proxy:
-        fault = proxy.add(cut=RESET, after=4_000_000, methods=("GET",), times=2)
+        fault = proxy.add(cut=TRUNCATE, after=4_000_000, methods=("GET",), times=2)
         assert get(f"{proxy.url}/{way}file", tmp_path / "new", meter) == data
     assert fault.met == 2
     assert (meter.bytes, meter.files) == (len(data), 1)
