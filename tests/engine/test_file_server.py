@@ -218,6 +218,21 @@ def test_what_was_committed_is_not_changed_by_what_comes_late(driver, tmp_path):
     assert tree(tmp_path / "driver") == {"out": ("file", b"newer", False)}
 
 
+@pytest.mark.parametrize("do", ["store", "remove", "links"])
+def test_what_comes_again_is_not_done_again(driver, tmp_path, do):
+    """Another has changed it meanwhile."""
+    there = tmp_path / "driver" / "out"
+    there.mkdir()
+    (there / "f").write_bytes(b"old")
+    head = {"do": do, "grant": driver.grants.grant(there, "write"), "path": "f", "links": [["f", "x"]]}
+    message = Message(b"m" * 16, {**head, "files": [["f", 1, zlib.crc32(b"1"), False]]}, memoryview(b"1"))
+    assert driver.server.answer(message).head == {}
+    (there / "f").unlink(missing_ok=True)
+    (there / "f").write_bytes(b"newer")
+    assert driver.server.answer(message).head == {}
+    assert tree(there) == {"f": ("file", b"newer", False)}
+
+
 def test_many_small_files_take_few_round_trips(driver, tmp_path, monkeypatch):
     for module, name in [(from_driver, "FILES"), (file_server, "ENTRIES")]:
         monkeypatch.setattr(module, name, 500)
