@@ -100,3 +100,34 @@ def test_what_is_full_is_told_of_the_target(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left") as caught:
         files.copy(str(tmp_path / "in"), str(tmp_path / "out"), Meter())
     assert caught.value.where == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_half_a_folder_is_never_seen_where_none_was(tmp_path, is_there):
+    source, target = tmp_path / "source", tmp_path / "in" / "target"
+    source.mkdir()
+    (source / "a").write_text("a")
+    (source / "b").write_text("b")
+    target.parent.mkdir()
+    if is_there:
+        target.mkdir()
+        (target / "c").write_text("c")
+
+    class Failing(files.Files):
+        at_once = 1
+        fails = True
+
+        def put(self, source, path, entry, meter):
+            assert is_there or not target.exists()
+            if path.endswith("b") and self.fails:
+                raise DataError("it fails")
+            super().put(source, path, entry, meter)
+
+    store = Failing(place_of("/"), {})
+    with pytest.raises(DataError, match="it fails"):
+        publish(store, str(source), place_of(str(target)))
+    assert os.listdir(target.parent) == (["target"] if is_there else [])
+    store.fails = False
+    publish(store, str(source), place_of(f"driver:{target}/"))
+    assert sorted(os.listdir(target)) == ["a", "b", *(["c"] if is_there else [])]
+    assert os.listdir(target.parent) == ["target"]

@@ -1,7 +1,8 @@
 """The one way in which bytes move: under a name that nobody looks for, checked, then given its own name.
 
-A file appears under its name whole or not at all. So does a folder that was not there; into one that is there, file
-after file is put, and what has another name stays.
+A file appears under its name whole or not at all. So does a folder on this machine that was not there; into one that is
+there, file after file is put, and what has another name stays. What a folder that was not there is elsewhere is its
+store's affair: in a bucket, and on a driver whose files are not seen here, its files come one after the other.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
 from pilotage.errors import BrokenTransferError, DataError
@@ -29,7 +30,7 @@ from pilotage.worker.data.base import (
     of_file,
     whole,
 )
-from pilotage.worker.data.files import beside, remove, told
+from pilotage.worker.data.files import Files, beside, move_into, remove, told
 from pilotage.worker.data.places import Place, below, shown
 
 TRIES = 5
@@ -86,6 +87,19 @@ def publish(store: Store, source: str, place: Place, meter: Meter | None = None)
         patiently(lambda: _counted(meter, lambda part: bulk.put_folder(source, place.path, part)))
         return
     root = place.path.rstrip("/")
+    if not isinstance(store, Files) or os.path.lexists(root):
+        _put_all(store, source, root, entries, meter)
+        return
+    new = beside(root)
+    try:
+        _put_all(store, source, new, entries, meter)
+        with told(root):
+            move_into(new, root)  # by now another may have made it
+    finally:
+        _try_to_remove(new)
+
+
+def _put_all(store: Store, source: str, root: str, entries: Sequence[Entry], meter: Meter) -> None:
     full = {entry.path.rpartition("/")[0] for entry in entries}
     if not entries:
         patiently(lambda: store.make_folder(root))

@@ -368,7 +368,7 @@ class _Told(Meter):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or self.bytes:
+        if kind is None or (self.bytes, self.files) != self._told[:2]:  # what was taken back is told, too
             self._tell()
 
     def _tell(self) -> None:
