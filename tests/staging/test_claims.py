@@ -11,9 +11,10 @@ from pilotage import Directory, File
 from pilotage.errors import UsageError
 from pilotage.staging import by_driver
 from pilotage.staging.provider import Staging
-from pilotage.worker.data import scratch
+from pilotage.worker.data import scratch, staged
 from pilotage.worker.data.files import Files
 from pilotage.worker.data.places import place_of
+from pilotage.worker.data.things import IN, mark
 
 
 class Manager:
@@ -83,3 +84,19 @@ def test_the_driver_takes_nothing_of_a_call_that_has_not_run(bucket):
     published = by_driver.take(staging, Manager(), place_of("s3://bucket/out"), File("s3://bucket/out"), task)
     task.set_result("what it returned once")
     assert published.result(60) is None
+
+
+def test_what_was_told_as_moved_and_has_failed_is_taken_back(monkeypatch):
+    told = []
+    monkeypatch.setattr(staged.accounts, "moved", told.append)
+    clock = iter(range(0, 1000, 10))
+    monkeypatch.setattr(staged, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    file = File("s3://bucket/key")
+    mark(file, IN, file.url)
+    meter = staged._Told(file, IN)
+    meter.add(5)
+    assert sum(record["bytes"] for record in told) == 5
+    monkeypatch.setattr(staged, "time", types.SimpleNamespace(monotonic=lambda: 0))
+    meter.take_back()
+    meter.__exit__(ValueError, None, None)
+    assert meter.bytes == sum(record["bytes"] for record in told) == 0
