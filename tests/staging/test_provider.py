@@ -342,3 +342,56 @@ def test_a_call_that_may_change_its_inputs_leaves_what_it_sees_itself_as_it_is(s
     )
     assert found["texts"] == ["text changed"] * 3
     assert [(project / name).read_text() for name in ("in", "plain")] == ["text", "text"]
+
+
+def test_a_join_app_hands_its_files_on(site, run, project):
+    write(project, {"a.txt": "a"})
+    found = run(
+        """
+        from parsl import join_app
+        from parsl.data_provider.files import File as ParslFile
+
+        @join_app
+        def join(one, inputs=(), outputs=()):
+            with open(inputs[0]) as text:
+                assert text.read() == "a"
+            return look(one, inputs=list(inputs), outputs=list(outputs))
+
+        pilotage.load()
+        made = look(outputs=[File("driver:made.txt")]).outputs[0]
+        call = join(File("driver:a.txt"), inputs=[File("driver:a.txt"), ParslFile("a.txt"), made],
+                    outputs=[File("driver:out/x.txt")])
+        texts = [text for _, text in call.result()[0]]
+        with open(call.outputs[0].result()) as text:
+            tell(texts=texts, out=text.read())
+        """,
+        site,
+        apps=f"{APPS}",
+    )
+    assert found["texts"] == ["a", "a", "a", "output 0"]
+    assert found["out"] == "output 0"
+
+
+def test_what_is_wrong_with_a_file_is_told_with_what_to_do(site, run_apps, project):
+    write(project, {"a.txt": "a"})
+    found = run_apps(
+        """
+        @python_app
+        def within(files):
+            return [open(file).read() for file in files]
+
+        pilotage.load()
+        tell(
+            folder=failure(look, inputs=[Directory("driver:a.txt")]),
+            missing=failure(look, inputs=[File("driver:nope")]),
+            home=failure(look, inputs=[File("driver:~/nope")]),
+            within=failure(within, [File("http://127.0.0.1:9/x")]),
+        )
+        """,
+        site,
+    )
+    assert found["folder"]["kind"] == "StageInError"
+    assert "driver:a.txt: it is a file and no folder" in found["folder"]["words"]
+    assert str(project / "nope") in found["missing"]["words"]
+    assert "expanduser" in found["home"]["words"]
+    assert "inputs=" in found["within"]["words"]

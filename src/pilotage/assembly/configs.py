@@ -212,6 +212,7 @@ def load_config(made: Config) -> DataFlowKernel:
     import parsl
 
     from pilotage.assembly.labels import redirect_labels
+    from pilotage.staging.handing_on import hand_on
 
     try:
         dfk = parsl.load(made)
@@ -219,6 +220,7 @@ def load_config(made: Config) -> DataFlowKernel:
         end_started(made)
         raise
     redirect_labels(dfk)
+    hand_on(dfk)
     return dfk
 
 

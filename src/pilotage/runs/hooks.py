@@ -25,6 +25,7 @@ from pilotage.runs.checkpoint import Checkpoint
 from pilotage.runs.driver import tell_stopping
 from pilotage.runs.order import Order
 from pilotage.runs.script import own_config_error
+from pilotage.staging.handing_on import hand_on
 
 if TYPE_CHECKING:
     from parsl.config import Config
@@ -145,6 +146,7 @@ class Hooks:
     def _adopt(self, kernel: DataFlowKernel, config: Config) -> None:
         if id(config) in self._ours:
             redirect_labels(kernel, self._say, self._said)
+            hand_on(kernel)
         _make_cleanup_repeatable(kernel)
         if kernel.memoizer is self.checkpoint:
             self.checkpoint.serve(kernel)

@@ -228,7 +228,11 @@ def _followed(path: str, folder: str) -> Entry:
         kind = "nothing" if not os.path.exists(real) else "a folder"
         raise DataError(f"it is a link to {kind}, and no links can be kept there", where=path)
     if os.path.commonpath([real, os.path.realpath(folder)]) != os.path.realpath(folder):
-        raise DataError("it is a link out of its folder, and no links can be kept there", where=path)
+        raise DataError(
+            "it is a link out of its folder, and no links can be kept there",
+            where=path,
+            hint="put a copy of what it stands for in its place (cp -L), or leave it out",
+        )
     return of_file(real)
 
 

@@ -10,12 +10,14 @@ import os
 import re
 from typing import NamedTuple
 
-from pilotage.errors import UsageError
+from pilotage.errors import UsageError, did_you_mean
 
 ALIASES = {"pw": "driver", "sftp": "ssh", "gcs": "gs", "s3a": "s3"}
 PATHS = frozenset({"file", "driver"})
 """Schemes of which all but the scheme is a path of some machine."""
 WEB = frozenset({"http", "https"})
+SCHEMES = ("file", "driver", "ssh", "s3", "gs", "http", "https")
+"""Schemes that pilotage knows itself, without aliases."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # one letter is a drive of another system
 
 
@@ -53,7 +55,11 @@ def place_of(url: str | os.PathLike[str]) -> Place:
     if scheme in PATHS:
         return Place(scheme, "", _path(rest.removeprefix("//").removeprefix("localhost/") or rest, url), url)
     if not rest.startswith("//"):
-        raise UsageError(f"{shown(url)} has no // after its scheme", hint=f"such as {scheme}://somewhere/name")
+        near = did_you_mean(scheme, [*SCHEMES, *ALIASES])
+        raise UsageError(
+            f"{shown(url)} has no // after its scheme",
+            hint=near if near and scheme not in SCHEMES else f"such as {scheme}://somewhere/name",
+        )
     host, slash, path = rest[2:].partition("/")
     if not host:
         raise UsageError(f"{shown(url)} names no host or bucket", hint=f"such as {scheme}://somewhere/name")

@@ -29,7 +29,7 @@ from pilotage.worker.data.base import Meter
 from pilotage.worker.data.cache import Cache, known_by
 from pilotage.worker.data.copying import fetch, publish
 from pilotage.worker.data.naming import Names
-from pilotage.worker.data.places import Place, below, place_of, shown
+from pilotage.worker.data.places import PATHS, Place, below, place_of, shown
 from pilotage.worker.data.scratch import remove_tree, scratch, task_folder
 from pilotage.worker.data.things import IN, OUT, is_folder, mark_of
 
@@ -257,8 +257,9 @@ class Call:
             try:
                 work(file)
             except PilotageError as error:
-                place = f" ({error.where})" if error.where not in (None, url, _url(file)) else ""
-                raise kind(f"{error.message}{place}", where=url, hint=error.hint) from error
+                known = (None, url) if _is_relative(url) else (None, url, _url(file))
+                place = f" ({error.where})" if error.where not in known else ""
+                raise kind(f"{error.message}{place}", where=url, hint=error.hint or _hint(url, kind)) from error
             except OSError as error:
                 name = f" ({error.filename})" if error.filename else ""
                 raise kind(f"{error.strerror or error}{name}", where=url) from error
@@ -286,7 +287,9 @@ class Call:
             self._names.ask(local)
         except ValueError as error:
             raise StageInError(
-                f"local={local!r} and {str(error)!r} of the same task cannot both be", where=_shown(file)
+                f"local={local!r} is where another file of the same task is, {str(error)!r}",
+                where=_shown(file),
+                hint="give each file of a task a local of its own",
             ) from error
         return below(self._folder, local)
 
@@ -301,7 +304,8 @@ class Call:
         place, target = place_of(_url(file)), file.local_path or ""
         if self._in_place(file) and not isinstance(file, older.Placed):
             if not os.path.exists(place.path):
-                raise StageInError("there is no such file or folder")
+                raise StageInError("there is no such file or folder", where=place.path)
+            self._check_kind(file, place.path)
             if target != place.path:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
                 os.symlink(place.path, target)
@@ -325,6 +329,12 @@ class Call:
             else:
                 told.cached = found.cached
                 self._note(file, found.known)
+            self._check_kind(file, target)
+
+    def _check_kind(self, file: File, path: str) -> None:
+        """Raise StageInError where a Directory is a file: its task would find it empty, and say nothing."""
+        if is_folder(file) and not isinstance(file, older.Placed) and not os.path.isdir(path):
+            raise StageInError("it is a file and no folder", hint="File(...) in the place of Directory(...)")
 
     def _note(self, file: File, known: str | None) -> None:
         if known is not None:
@@ -397,6 +407,19 @@ def _role(file: File) -> str:
 def _shown(file: File) -> str:
     """Return the URL that the user knows."""
     return shown(str((mark_of(file) or {}).get("shown") or _url(file)))
+
+
+def _is_relative(url: str) -> bool:
+    place = place_of(url)
+    return place.scheme in PATHS and not os.path.isabs(place.path)
+
+
+def _hint(url: str, kind: type[PilotageError]) -> str | None:
+    """Return what to do about a path that begins with ``~``, which is a name as any other here."""
+    place = place_of(url)
+    if kind is StageInError and place.scheme in PATHS and place.path.startswith("~"):
+        return "~ is taken as it is written: os.path.expanduser gives the path of your home"
+    return None
 
 
 def _url(file: File) -> str:

@@ -57,6 +57,12 @@ class File(files.File):
         """Where it is on the side that asks: its local path in a task, and here what has a path here."""
         if self.local_path is None and self.scheme == "driver":
             return os.path.abspath(self.path)
+        if self.local_path is None and self.scheme != "file":
+            raise UsageError(
+                "it has no path here: it was not brought",
+                where=shown(self.url),
+                hint="give it to the app as an argument or in inputs=, not within another list, dictionary or object",
+            )
         return str(super().filepath)
 
 
