@@ -25,13 +25,18 @@ STOPPED = "half of each is there then"
 APART = "shared_filesystem = false\ns3.endpoint_url = '{}'\ns3.silence = 100\n"
 
 
+def size_of(name):
+    """Return the bytes of an input; one comes in two pieces."""
+    return 12_000_000 if name == "in-1" else SIZE
+
+
 def fetched(bucket, folder, count):
     """Return tasks with inputs in a bucket and at the driver, a folder among them, and the sizes by name."""
     sizes = {}
     for number in range(count):
         for name in (f"in-{number}", f"tree-{number}/one", f"tree-{number}/two"):
-            bucket.write(name, content(name, SIZE))
-            sizes[name.rpartition("/")[2]] = SIZE
+            bucket.write(name, content(name, size_of(name)))
+            sizes[name.rpartition("/")[2]] = size_of(name)
         (folder / f"mine-{number}").write_bytes(content(f"mine-{number}", SIZE))
         sizes[f"mine-{number}"] = SIZE
     tasks = [
@@ -43,7 +48,7 @@ def fetched(bucket, folder, count):
 
 def result(number):
     names = (f"in-{number}", f"mine-{number}", f"tree-{number}/one", f"tree-{number}/two")
-    return b"".join(content(name, SIZE) for name in names)
+    return b"".join(content(name, size_of(name)) for name in names)
 
 
 def is_right(run, count):
@@ -53,11 +58,9 @@ def is_right(run, count):
 
 
 def hang(proxy, bucket):
-    """Let two tasks wait in the middle of what they are brought: of a file, and of one of a folder."""
-    return [
-        proxy.add(cut=HANG, after=SIZE // 2, methods=("GET",), says=f"/{bucket.name}/{name} ".encode())
-        for name in ("in-1", "tree-2/two")
-    ]
+    """Let two tasks wait in the middle of what they are brought: of a file's second piece, and of one of a folder."""
+    heads = (b"bytes=8388608-", f"/{bucket.name}/tree-2/two ".encode())
+    return [proxy.add(cut=HANG, after=SIZE // 2, methods=("GET",), says=head) for head in heads]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_a_task_is_killed_while_it_is_brought_its_inputs(data_run, bucket, data_
         tasks, sizes = fetched(bucket, run.here, 4)
         run.plan(tasks)
         hung = hang(proxy, bucket)
-        results = {f"{number}.result": 4 * SIZE for number in range(4)}
+        results = {f"{number}.result": len(result(number)) for number in range(4)}
         with Watcher([run.temporary, cache], sizes) as watcher, Watcher([run.here / "out"], results) as outputs:
             run.start()
             until(lambda: all(one.met for one in hung), lambda: run.told())
@@ -82,9 +85,11 @@ def test_a_task_is_killed_while_it_is_brought_its_inputs(data_run, bucket, data_
                 assert run.pilotage("cancel", run.run_folders()[0].name).returncode == 0
                 assert run.ends() == "cancelled"
                 run.is_gone()
-                assert not run.left_on_node(cache)
+                assert not run.left_on_node()
                 proxy.drop()
                 run.goes_on()
+                # A block that has had no time to remove them leaves parts in a cache that is kept, for the next one.
+                assert not run.left_on_node(cache)
                 trial.came = "cancelled; resumed"
             else:
                 for one in run.processes(target):
@@ -109,12 +114,10 @@ def test_without_names_of_their_own_halves_are_seen(data_run, bucket):
         with Watcher([run.temporary], sizes) as watcher:
             run.start()
             until(lambda: all(one.met for one in hung), lambda: run.told())
-            until(lambda: watcher.halves, "a half")
+            until(lambda: 8388608 in (size for _, size in set(watcher.halves)), "a half")
             proxy.drop()
             run.ends()
             run.is_gone()
-        halves = {os.path.basename(path) for path, _ in watcher.halves}
-        assert halves & {"in-1", "two"}
 
 
 LARGE = 60_000_000
@@ -122,7 +125,7 @@ OUTPUTS = """
 shared_filesystem = false
 s3.endpoint_url = '{}'
 s3.silence = 100
-http.silence = 100
+http.silence = {}
 http.copied_by = 'driver'
 """
 
@@ -138,7 +141,7 @@ def test_a_run_dies_while_outputs_are_taken_to_their_places(data_run, bucket, we
         HttpProxy(web_server.server_port) as web,
         data_matrix.trial("three uploads", f"SIGKILL of the {target}", STOPPED) as trial,
     ):
-        run = data_run([], OUTPUTS.format(s3.url), workers=3, options=detached)
+        run = data_run([], OUTPUTS.format(s3.url, 10 if target == "interchange" else 100), workers=3, options=detached)
         (run.here / "large").write_bytes(content("large", LARGE))
         run.plan(
             [
@@ -175,7 +178,8 @@ def test_a_run_dies_while_outputs_are_taken_to_their_places(data_run, bucket, we
             run.is_gone()
             assert not list((run.here / "out").iterdir())
             assert not run.left_on_node()
-            assert not (web_server.folder / "out").exists()
+            # Without the interchange, the driver is still there, and what it copies itself may be tried again.
+            assert target == "interchange" or not (web_server.folder / "out").exists()
             assert bucket.keys("out/") == ["out/first"]
             for proxy in (s3, web):
                 proxy.faults.clear()

@@ -162,6 +162,8 @@ def _data_of_tasks(lines: Sequence[str]) -> Callable[[], None]:
         return remove
     from pilotage.worker.data.cache import remove_unfinished  # now: a run that ends does not wait long
 
+    remove_unfinished(cache)  # what a block that was killed has left
+
     def remove_all() -> None:
         remove()
         remove_unfinished(cache)
