@@ -136,8 +136,17 @@ def test_a_task_without_its_inputs_is_not_begun_and_one_that_fails_publishes_not
             idle=failure(idle, outputs=[File("driver:idle")]),
             python=failure(look, None, outputs=out("python")),
             kind=failure(shell, "mkdir {0}", outputs=out("kind")),
-            twice=failure(shell, "true", outputs=out("failed")),
-            dots=failure(shell, "true", outputs=out("./x/../failed")),
+        )
+        gate = Path("gate").absolute()
+        busy = shell(f"until [ -e {gate} ]; do sleep 0.1; done; rm {gate}; exit 3", outputs=out("busy"))
+        tell(
+            twice=failure(shell, "true", outputs=out("busy")),
+            dots=failure(shell, "true", outputs=out("./x/../busy")),
+        )
+        gate.touch()
+        tell(
+            busy=type(busy.exception()).__name__,
+            again=failure(shell, "exit 4", outputs=out("busy")),
         )
         """,
         site,
@@ -152,6 +161,7 @@ def test_a_task_without_its_inputs_is_not_begun_and_one_that_fails_publishes_not
     for which in ("twice", "dots"):
         assert found[which]["kind"] == "UsageError"
         assert "output of two tasks" in found[which]["words"]
+    assert [found["busy"], found["again"]["kind"]] == ["BashExitFailure", "BashExitFailure"]
     assert {path.name for path in project.iterdir()} == {"in", "dir", "script.py"}
 
 
