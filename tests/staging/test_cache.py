@@ -1,6 +1,7 @@
 """What a node has fetched, for whoever wants it: once, whole, as it is at its place, and not more than is allowed."""
 
 import fcntl
+import json
 import multiprocessing
 import os
 import signal
@@ -219,6 +220,24 @@ def test_what_was_not_asked_for_the_longest_goes_first(tmp_path, source, got, st
     assert not got(source / "b", small)[0].cached
     assert first.read_text() == "a" * 100, "a task keeps what it has"
     assert sum((tmp_path / "cache" / name).stat().st_size for name in entries(tmp_path)) <= 250
+
+
+def test_many_small_files_do_not_each_read_what_is_known_of_all_others(source, got, monkeypatch):
+    reads = []
+    loads = json.loads
+    monkeypatch.setattr("pilotage.worker.data.cache.json.loads", lambda text: reads.append(1) or loads(text))
+    for number in range(100):
+        (source / str(number)).write_text("x")
+        assert not got(source / str(number))[0].cached
+    assert len(reads) < 1000
+
+
+def test_small_files_do_not_fill_more_than_the_limit(tmp_path, source, got):
+    small = Cache(str(tmp_path / "cache"), 1000)
+    for number in range(400):
+        (source / str(number)).write_text("x" * (number % 9 + 2))
+        got(source / str(number), small)
+    assert 800 < sum((tmp_path / "cache" / name).stat().st_size for name in entries(tmp_path)) <= 1000
 
 
 def test_what_is_larger_than_all_or_says_nothing_of_its_content_is_not_kept(tmp_path, source, got, store):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -27,6 +28,13 @@ FOLDER_BYTES = 4096
 """What a file or folder is counted for besides its content."""
 _ENTRY = re.compile(r"\.?([0-9a-f]{32})(?:\.[0-9a-f]+\.part)?")
 """The name of an entry, or of a part of one."""
+
+
+SHARERS = 256
+"""Processes that may fill a cache at once: each has this part of the free bytes before it reads all notes again."""
+_shares: dict[tuple[str, int], int] = {}
+"""Bytes that this process may still put into a folder with a limit before it has to look what is there."""
+_lock = threading.Lock()
 
 
 class Found(NamedTuple):
@@ -87,7 +95,20 @@ class Cache:
         return Found(known, cached=False)
 
     def _make_room(self, size: int) -> None:
-        notes = []
+        """Remove what is too much besides ``size`` bytes; all notes are read only where that may be so."""
+        key = self._folder, self._limit
+        with _lock:
+            left = _shares.get(key, 0) - size
+            if left >= 0:
+                _shares[key] = left
+                return
+        free = self._room_after(size)
+        with _lock:
+            _shares[key] = free // SHARERS
+
+    def _room_after(self, size: int) -> int:
+        """Make room for ``size`` bytes and return how many are free besides."""
+        notes: list[tuple[float, int, str]] = []
         for one in os.listdir(self._folder):
             if one.endswith(".json"):
                 with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -98,13 +119,14 @@ class Cache:
         total = sum(bytes_ for _, bytes_, _ in notes)
         for _, bytes_, name in sorted(notes):
             if total + size <= self._limit:
-                return
+                break
             path = os.path.join(self._folder, name)
             with contextlib.suppress(OSError), open(f"{path}.json", "rb+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one that somebody looks at stays
                 remove_tree_or_file(path)
                 file.truncate(0)
                 total -= bytes_
+        return max(self._limit - total - size, 0)
 
 
 def remove_unfinished(folder: str) -> None:
