@@ -405,3 +405,17 @@ def test_what_is_wrong_with_a_file_is_told_with_what_to_do(site, run_apps, proje
     assert str(project / "nope") in found["missing"]["words"]
     assert "expanduser" in found["home"]["words"]
     assert "inputs=" in found["within"]["words"]
+
+
+def test_a_name_that_parsl_cuts_off_is_warned_of(run_apps, project):
+    found = run_apps(
+        """
+        pilotage.load()
+        look(outputs=[ParslFile("run #1.txt")]).result()
+        look(outputs=[File("run #2.txt")]).result()
+        tell()
+        """,
+    )
+    assert (project / "run #2.txt").exists()
+    assert "Parsl's File('run #1.txt') is 'run ', cut off" in found.done.stderr
+    assert "#2.txt" not in found.done.stderr

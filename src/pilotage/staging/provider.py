@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from pilotage.errors import UsageError
 from pilotage.worker.data.older import Placed
 from pilotage.worker.data.places import Place, place_of, shown
 from pilotage.worker.data.staged import once_staged, options_of
-from pilotage.worker.data.things import IN, OUT, is_folder, mark
+from pilotage.worker.data.things import IN, OUT, File, is_folder, mark
 
 if TYPE_CHECKING:
     from parsl.data_provider.data_manager import DataManager
@@ -61,6 +62,7 @@ class Staging(ParslStaging, RepresentationMixin):
         place = place_of(file.url)
         if place.scheme != "file":
             return True
+        _warn_of_name(file, place)
         if self.shared:
             return True
         path = os.path.abspath(place.path)
@@ -77,6 +79,7 @@ class Staging(ParslStaging, RepresentationMixin):
         place = place_of(file.url)
         if place.scheme != "file":
             return True
+        _warn_of_name(file, place)
         if self.shared:
             return is_folder(file) or isinstance(file, Placed)
         # A folder that is not here is one of the machine where the workers are.
@@ -152,6 +155,15 @@ class Staging(ParslStaging, RepresentationMixin):
             mark(file, role, f"file:{path}")
         else:
             self.mark_path(dm, file, role, path, shown=file.url)
+
+
+def _warn_of_name(file: ParslFile, place: Place) -> None:
+    """Warn of a File of Parsl's whose name is cut off, so that several may be one."""
+    if not isinstance(file, File | Placed) and ("#" in place.path or "?" in place.path):
+        warnings.warn(
+            f"Parsl's File({file.url!r}) is {file.path!r}, cut off at # or ?; pilotage.File takes the whole name",
+            stacklevel=2,
+        )
 
 
 def _granted(dm: DataManager, path: str, mode: Literal["read", "write"]) -> list[str]:
