@@ -219,8 +219,12 @@ def test_what_fails_says_which_url_and_publishes_nothing(site, run_apps, project
             failed=failure(in_bash, "echo half > {out}; exit 3", outputs_dict=out("f")),
             unwritten=failure(in_bash, "true", outputs_dict=out("u")),
             kind=failure(in_bash, "mkdir {out}", outputs_dict=out("k")),
-            taken=failure(in_bash, "true", outputs_dict=out("f")),
         )
+        gate = Path("gate").absolute()
+        busy = in_bash(f"until [ -e {gate} ]; do sleep 0.1; done; rm {gate}; exit 3", outputs_dict=out("b"))
+        tell(taken=failure(in_bash, "true", outputs_dict=out("b")))
+        gate.touch()
+        tell(busy=type(busy.exception()).__name__)
         """,
         site,
     )
@@ -232,7 +236,8 @@ def test_what_fails_says_which_url_and_publishes_nothing(site, run_apps, project
     assert found["failed"]["kind"] == "BashExitFailure"
     assert (found["unwritten"]["kind"], found["unwritten"]["where"]) == ("StageOutError", f"pw://{project}/u")
     assert (found["kind"]["kind"], found["kind"]["where"]) == ("StageOutError", f"pw://{project}/k")
-    assert (found["taken"]["kind"], f"pw://{project}/f" in found["taken"]["words"]) == ("UsageError", True)
+    assert (found["taken"]["kind"], f"pw://{project}/b" in found["taken"]["words"]) == ("UsageError", True)
+    assert found["busy"] == "BashExitFailure"
     assert {path.name for path in project.iterdir()} == {"data", "in.txt", "script.py"}
 
 
