@@ -45,9 +45,12 @@ OF_DATA = """# What faults do to the files of tasks
 Runs of tasks that have files, started as a user starts them, with a real S3 server, a web server and the driver's own
 files. Servers are harmed by a proxy before them, processes by signals, disks by being small.
 
-Each time: all arrives byte for byte, in the end or after `pilotage resume`; tasks that had finished do not run again;
-somebody who looks all the time sees no half of a file under its final name; no folder and no part of a file is left on
-a node, or beside an output. The errors name the URL. "control" says how the test knows that the fault was there.
+Each time: all arrives byte for byte, in the end or after `pilotage resume`; tasks that had finished do not run again,
+but for those whose outputs the driver copies; who looks all the time sees no half of a file under its final name;
+no folder and no part of a file is left on a node, or beside an output. (In a cache that is kept, a part stays until the
+next block where one is killed before it can clean up.) The errors name the URL.
+
+"control" says how the test knows that the fault was there.
 
 """
 
