@@ -228,6 +228,7 @@ def test_each_mistake_is_named(check, tmp_path, private_home):
     assert (differing := hold("laptop", rows)) == [], "\n".join(differing)
 
 
+@pytest.mark.slow
 def test_a_python_that_is_yet_to_be(check):
     """What a run makes, or a node brings about, is not there to be asked."""
     for value, words in (

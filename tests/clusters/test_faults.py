@@ -12,6 +12,7 @@ def test_a_block_that_is_cancelled_by_others(start, table):
         row.outcome = "another block does its work"
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed(start, table, slurm):
     with table.trial(faults.KILLED) as row:
         for message in faults.node_is_killed(start(*faults.TWO_NODES), slurm):

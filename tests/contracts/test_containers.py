@@ -190,6 +190,7 @@ def test_the_exit_code_is_pythons(built, code):
     assert subprocess.run([*built(), "-c", f"raise SystemExit({code})"], timeout=60).returncode == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_nothing_inside_outlives_what_started_it(runtime, built, run, number):
     (run / "guarded.py").write_text(GUARDED.replace("@long@", LONG))

@@ -58,6 +58,7 @@ with load(start()):
 """
 
 
+@pytest.mark.slow
 def test_it_is_missed_and_what_it_had_runs_elsewhere(run, quick):
     quick(15.0, 8.0)
     run(

@@ -210,6 +210,7 @@ def test_what_a_site_requires(pilotage, project, private_home):
     assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_a_change_under_a_run_ends_it_once_it_is_no_chance(run, tmp_path):
     """A run whose first block has worked goes on asking for others, and ends when each new one refuses."""
     python = environment(tmp_path / "env", {})

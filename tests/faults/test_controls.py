@@ -51,6 +51,7 @@ def test_without_the_guard_children_of_apps_outlive_the_manager(fault_run):
     assert not run.is_over()
 
 
+@pytest.mark.slow
 def test_without_the_sweep_a_killed_supervisor_leaves_everything(fault_run):
     run = hasty(prepared(fault_run, options=DETACHED))
     with pytest.raises(AssertionError, match="nothing left; there is"):

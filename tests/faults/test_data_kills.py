@@ -205,6 +205,7 @@ def disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["cache", pytest.param("temporary", marks=pytest.mark.slow)])
 def test_the_disk_of_a_node_is_full(data_run, bucket, web_server, data_matrix, disk, which):
     large = 20_000_000

@@ -213,6 +213,7 @@ def test_what_the_scheduler_refuses_is_told(site, words, pilotage, scheduler, tm
     assert left(tmp_path, private_home) == []
 
 
+@pytest.mark.slow
 def test_a_block_that_fails_is_told_in_its_own_words(site, words, pilotage, tmp_path, private_home):
     """What it wrote is on the far side, and is brought."""
     site('worker_init = "modulo load gcc"')

@@ -295,6 +295,7 @@ def test_a_run_that_wants_a_person_waits_and_a_login_revives_it(server, site, pi
     assert pilotage.ask("login", "far", "--end").returncode == 0
 
 
+@pytest.mark.slow
 def test_without_waiting_for_the_person_an_account_would_be_locked(server, site, pilotage, tmp_path, private_home):
     ran, keys = tmp_path / "ran", server.folder / "authorized_keys"
     more = {"PYTHONPATH": str(WITHIN), "CLUSTERS_WITHOUT": "person"}

@@ -47,12 +47,14 @@ def test_as_lines(script, pilotage):
     assert len([line for line in SLOWLY if line in told]) >= 3, told
 
 
+@pytest.mark.slow
 def test_quietly(script, pilotage):
     done = pilotage("run", "--quiet", "--site", "pool", script)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_in_the_live_line(script, pilotage):
     terminal = Terminal([PROGRAM, "run", "--site", "pool", script], {**pilotage.env(), "TERM": "xterm"})
     assert terminal.finish(90) == 0, terminal.text()
@@ -74,6 +76,7 @@ init_blocks = 0
 """
 
 
+@pytest.mark.slow
 def test_a_login_host_before_there_are_blocks(script, user_file, tmp_path, pilotage):
     user_file(LOGIN.format(python=sys.executable, folder=tmp_path))
     (tmp_path / "own" / "script.py").write_text("import beside, parsl\nwith parsl.load():\n    pass\n")

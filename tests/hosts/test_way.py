@@ -274,6 +274,7 @@ def taken(gateway, place):
         assert not answers(place), "nobody but us answers"
 
 
+@pytest.mark.slow
 def test_a_port_that_others_have_taken_meanwhile_is_told(begun_on_gateway, gateway, echo, run, monkeypatch):
     """Workers know the port: nothing else will do, so it is tried until it is free."""
     monkeypatch.setattr("pilotage.hosts.way.TOLD", 0.0)
@@ -309,6 +310,7 @@ def test_ssh_itself_does_not_get_a_port_that_is_taken(begun_on_gateway, gateway,
         assert f"remote port forwarding failed for listen port {place[1]}" in done.stderr
 
 
+@pytest.mark.slow
 def test_who_tries_once_does_not_get_a_port_that_is_free_later(begun_on_gateway, gateway, echo, run, monkeypatch):
     tried = []
 

@@ -107,6 +107,7 @@ def test_a_site_is_measured_and_mlflow_is_told(pilotage, project, tracked):
     assert tracked() == [record.id]
 
 
+@pytest.mark.slow
 def test_threads_and_each_executor_of_a_config_file_are_measured(pilotage, project, untracked):
     (project / "stock.py").write_text(STOCK)
     argv = ["perf", "run", "--site", "threads", "--config", "stock.py", "--argsize", "1000", "--repeat", "1", *SHORT]

@@ -102,6 +102,7 @@ def read_by_mlflow(path, tmp_path):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_mlflows_own_client_reads_the_record_back(store, tmp_path):
     one = record("abcd-1", failures=1)
     track(one)

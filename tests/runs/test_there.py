@@ -261,6 +261,7 @@ def test_a_forward_there_is_made_anew_with_its_connection(pilotage, away, projec
     assert not accepts(local)
 
 
+@pytest.mark.slow
 def test_a_forward_whose_run_ends_while_there_is_no_connection_ends_too(pilotage, away, project):
     port, local = free_port(), free_port()
     (project / "serves.py").write_text(SERVES.replace("PORT", str(port)))

@@ -143,6 +143,7 @@ def test_the_end_of_what_has_started_the_container_ends_everything(guarded):
     assert f"what has started the container (process {runtime.pid}) has ended".encode() in one.process.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_container_with_process_numbers_of_its_own_says_nothing_of_its_holder(guarded):
     one = guarded(holder={**processes.identity(os.getpid()), "start": "1", "boot": "another"})
     time.sleep(1.2)
@@ -162,6 +163,7 @@ def test_elsewhere_a_port_where_nobody_listens_any_more_is_the_end(guarded):
     assert f"nobody listens at 127.0.0.1:{port}".encode() in one.process.stderr.read()
 
 
+@pytest.mark.slow
 def test_elsewhere_a_port_that_never_answered_says_nothing(guarded):
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))

@@ -134,6 +134,7 @@ def test_a_connection_that_says_nothing_any_more(way, tmp_path):
     assert fault.met == 1
 
 
+@pytest.mark.slow
 @EVERY
 def test_one_that_never_says_anything_more(way, tmp_path, monkeypatch):
     monkeypatch.setattr(copying, "TRIES", 2)

@@ -88,7 +88,7 @@ def full(run: Mapping[str, Any]) -> str:
         lines.append("versions   " + ", ".join(f"{name} {version}" for name, version in run["versions"].items()))
     sections = {
         "what happened": [f"{_time(event['at'])} {event['message']}" for event in run["events"]],
-        "what was moved": moves.lines(run["moves"]),
+        "what was moved": moves.lines(run.get("moves", [])),
         "may be there still": run["journal"],
         "log files": [_log(log) for log in run["logs"]],
     }

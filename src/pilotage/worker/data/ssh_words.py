@@ -53,6 +53,8 @@ def refusal(code: int, words: str, said: bytes, url: str) -> DataError:
         return DeniedError(f"ssh: {last}", where=url, hint=hint)
     if "Could not resolve hostname" in last and "Temporary" not in last:
         return DataError(f"ssh: {last}", where=url)
+    if code < 0:
+        return BrokenTransferError("the ssh that it came through was killed", where=url)
     if code != LOST:
         answer = said.decode(errors="replace").strip()[-200:] or (lines[-1] if lines else f"exit code {code}")
         hint = "a POSIX sh, cat and tar are needed there"
