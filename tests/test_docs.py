@@ -54,6 +54,9 @@ def commands(text):
 @pytest.mark.parametrize("text", blocks("console"))
 def test_commands_run_and_print_what_is_shown(text, folder, pilotage):
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    if "pilotage attach" in text:  # what is attached to has to go on until then
+        script = folder / "script.py"
+        script.write_text(f"{script.read_text()}import time\ntime.sleep(10)\n")
     for command, shown in commands(text):
         done = pilotage.run(["bash", "-c", command], env=path)
         assert done.returncode == 0, (command, done.stderr)
