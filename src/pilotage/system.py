@@ -226,3 +226,18 @@ def write_in_turn(descriptor: int, data: bytes) -> int:
             return 0
         raise OSError(code, os.strerror(code))
     return written
+
+
+def users_of_socket(path: str | os.PathLike[str]) -> int:
+    """Return how many are connected with ssh's Unix socket at a path; 0 where the system does not tell.
+
+    ssh makes its socket under ``path.RANDOM`` and then renames it; the system knows it by the first name.
+    """
+    connected, names = "03", (f"{os.fspath(path)} ", f"{os.fspath(path)}.")
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="surrogateescape") as file:
+            # Num RefCount Protocol Flags Type St Inode Path: the listener's end of each connection has its path.
+            found = [line.rstrip("\n").split(None, 7) for line in file]
+    except OSError:
+        return 0
+    return sum(len(line) == 8 and line[5] == connected and f"{line[7]} ".startswith(names) for line in found)

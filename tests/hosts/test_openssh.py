@@ -7,6 +7,8 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from pilotage.errors import HostError, LoginError, PilotageError
 from pilotage.hosts import openssh
 from pilotage.hosts.openssh import OpenSSHHost, ended, quoted, remote_command, socket_folder
 from pilotage.runs.forward import answers
+from pilotage.system import users_of_socket
 from pilotage.worker import processes
 
 
@@ -62,6 +65,37 @@ def test_whoever_leaves_ends_no_connection_of_others(far, sshd, sockets):
     assert second.is_connected()
     second.leave()
     assert not far.is_connected()
+
+
+def test_a_connection_that_another_command_uses_is_left_to_it(sshd, sockets, tmp_path):
+    one, other = (OpenSSHHost("far", sshd.options, sockets, stays=60) for _ in range(2))
+    one.connect()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            begun = pool.submit(
+                other.run, ["sh", "-c", 'touch "$1"; sleep 2; echo whole', "sh", str(tmp_path / "begun")]
+            )
+            end = time.monotonic() + 20
+            while not (tmp_path / "begun").exists():
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            assert users_of_socket(one.socket) == 1
+            one.leave()
+            done = begun.result()
+        assert (done.exit_code, done.stdout) == (0, "whole\n")
+        one.connect()  # which is there still
+        assert other.is_connected()
+    finally:
+        other.close()
+    assert not other.is_connected()
+
+
+def test_a_connection_that_nobody_uses_ends_with_who_has_made_it(sshd, sockets):
+    host = OpenSSHHost("far", sshd.options, sockets, stays=60)
+    host.connect()
+    assert host.run(["true"]).ok
+    host.leave()
+    assert not host.is_connected()
 
 
 def test_it_is_in_the_journal_before_it_is_there(far, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pilotage import journal
+from pilotage import journal, system
 from pilotage.errors import HostError, LoginError, MissingExtraError
 from pilotage.hosts.base import Completed, Identity
 from pilotage.hosts.transfer import GET, PUT, packed, unpack
@@ -42,6 +42,8 @@ REFUSED = 60.0
 """Seconds for which a host that wants a person is not asked again without one: too many tries lock an account."""
 A_MOMENT = 60
 """Seconds for one that is wanted to end what others have left."""
+ENDING = 0.5
+"""Seconds within which the end of a command is known to the connection."""
 PERSON = 300
 """Seconds that a person has to give what is asked for."""
 CONTROL = 20
@@ -158,14 +160,28 @@ class OpenSSHHost:
         self._end_ours("closed")
 
     def leave(self) -> None:
-        """End the shared connection where it was made here; one that others have made stays."""
+        """End the shared connection where it was made here; one that others have made stays.
+
+        So does one that ends by itself and that others are using at the moment, such as another command's.
+        """
         if not self._is_ours:
             return
         with self._lock, self._alone():
-            if self._master() in (self._made, None):
+            if self._stays is not None and self._is_used():
+                self._ended("left to who uses it")
+            elif self._master() in (self._made, None):
                 self._close()
             else:  # ours was lost, and somebody has made another
                 self._end_ours("lost")
+
+    def _is_used(self) -> bool:
+        """Return whether others go on using the connection; of what we have used it for, the last may be ending yet."""
+        end = time.monotonic() + ENDING
+        while system.users_of_socket(self.socket):
+            if time.monotonic() > end:
+                return True
+            time.sleep(0.02)
+        return False
 
     def hold(self) -> None:
         """Note one more that uses it: `release` leaves with the last."""
